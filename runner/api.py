@@ -1,0 +1,203 @@
+"""The door for plugin writers: `Source`, `Reader`, `Sink`, `Codec`, `Context`.
+
+Roo's own connectors (`roo.connectors`) are written against this module and nothing else, so
+whatever they can do, a plugin can do. Step functions need none of it: they are plain functions.
+
+    class Ticks(Source):                      # type: plugin, class: "my_module:Ticks"
+        def open(self, split, codec, context):
+            return TickReader()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+BATCH_BYTES = 64 * 1024
+"""How much a reader takes at once under load. Small enough for a short queue, large enough that
+the cost of a batch vanishes beside that of its messages."""
+
+
+class ConnectorError(Exception):
+    """Something outside Roo is wrong (a missing file, a port in use): a message and what to do.
+
+    environment: True when the machine is to blame (port in use, nothing answers): exit code 3.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, environment: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.environment = environment
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a connector may know of the run it is part of.
+
+    worker: index of this worker, from 0. workers: how many there are.
+    log: say one line to the user, shown among the run's events.
+    """
+
+    pipeline: str
+    name: str
+    worker: int
+    workers: int
+    log: Callable[[str], None] = field(default=lambda line: None)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a source that one worker reads: a file, a byte range, a listening port.
+
+    name: what users are shown. options: plain data that tells the reader what to read.
+    size_bytes: how much there is to read, for progress; None where nobody can know.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Bytes that did not decode. index: how many messages of the same read came before it."""
+
+    index: int
+    frame: bytes
+    offset: int
+    error: Exception
+
+
+@dataclass
+class Read:
+    """What one call of `Reader.read` brought.
+
+    start, offset: position before the first and after the last message (bytes for byte sources,
+    messages for others); reading from `offset` again must bring the message after the last one.
+    locate: offset of messages[index], worked out only when an error asks for it.
+    """
+
+    messages: list[Any]
+    start: int
+    offset: int
+    failures: list[Failure] = field(default_factory=list)
+    bytes_read: int = 0
+    end: bool = False
+    locate: Callable[[int], int] | None = None
+
+
+class Reader:
+    """Reads one split. Never blocks: the worker has other stages to run."""
+
+    def read(self) -> Read | None:
+        """The next messages (about `BATCH_BYTES` of them at most), or None: nothing right now.
+
+        `Read.end` says that nothing will ever follow. Raises ConnectorError when the source fails.
+        """
+        raise NotImplementedError
+
+    def fileno(self) -> int | None:
+        """A descriptor that polls readable when `read` has something; None: ask `ready_in_ms`."""
+        return None
+
+    def ready_in_ms(self) -> float:
+        """After None from `read`, with no descriptor: how long to wait before asking again."""
+        return 10.0
+
+    def close(self) -> None:
+        """Let go of everything. Called once, also after an error."""
+
+
+class Source:
+    """A kind of input. Made in the coordinator (check, splits) and in each worker (open).
+
+    rewindable: reading again from an earlier offset brings the same messages again.
+    """
+
+    rewindable: ClassVar[bool] = False
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+
+    def check(self) -> None:
+        """Raise ConnectorError for what can be seen to be wrong before any worker starts."""
+
+    def splits(self) -> list[Split]:
+        """The parts that can be read side by side. One by default."""
+        return [Split("0")]
+
+    def open(self, split: Split, offset: int | None, codec: Codec, context: Context) -> Reader:
+        """A reader of the split from `offset` on (None: from its beginning)."""
+        raise NotImplementedError
+
+
+class Sink:
+    """A kind of output.
+
+    takes_bytes: `write` is given encoded bytes (whole frames), else a list of messages.
+    single_writer: one worker writes for all (a file); else every worker has a writer of its own.
+    """
+
+    takes_bytes: ClassVar[bool] = True
+    single_writer: bool = True
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+
+    def check(self) -> None:
+        """Raise ConnectorError for what can be seen to be wrong before any worker starts."""
+
+    def open(self, context: Context) -> None:
+        """Called once in the worker that writes, before the first write."""
+
+    def write(self, data: Any) -> None:
+        """Take one batch: bytes, or a list of messages where takes_bytes is False. May block."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Everything written so far is out of this process when this returns."""
+
+    def close(self) -> None:
+        """Flush and let go of everything."""
+
+
+class Decoder:
+    """Bytes of one stream in, messages out. Holds the rest of an unfinished frame.
+
+    pending_bytes: how many bytes it holds, so that `fed - pending_bytes` is a clean offset.
+    """
+
+    pending_bytes: int = 0
+
+    def feed(self, data: bytes) -> tuple[list[Any], list[Failure]]:
+        """Messages of all frames that `data` completes, and the frames that did not decode.
+
+        Raises ConnectorError when the stream can't go on (a frame above max_frame).
+        """
+        raise NotImplementedError
+
+    def finish(self) -> tuple[list[Any], list[Failure]]:
+        """The stream has ended: whatever is left, as a last frame."""
+        raise NotImplementedError
+
+
+class Encoder:
+    """Messages in, bytes of whole frames out."""
+
+    def encode(self, messages: list[Any]) -> bytes:
+        """One batch as bytes. Raises whatever the first message that can't be encoded raises."""
+        raise NotImplementedError
+
+
+class Codec:
+    """How messages become bytes and back: made once for each source or sink that has bytes."""
+
+    def decoder(self) -> Decoder:
+        """A new decoder, for one stream from its beginning."""
+        raise NotImplementedError
+
+    def encoder(self) -> Encoder:
+        """A new encoder, for one stream from its beginning."""
+        raise NotImplementedError

@@ -1,0 +1,142 @@
+"""What a valid pipeline file says, as frozen data. Durations are `_s`, sizes `_bytes`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+StepType = Literal["map", "filter", "flat_map", "stateful"]
+Policy = Literal["fail", "skip", "dead_letter"]
+Unknown = Literal["create", "reject", "drop", "dead_letter"]
+
+Path = tuple[str | int, ...]
+"""Where a node stands in the file: ("steps", 0, "call")."""
+
+
+@dataclass(frozen=True)
+class ErrorsSpec:
+    """What happens to a message that fails. sink: where dead letters go (policy dead_letter).
+
+    max_errors, max_ratio: the run fails once more messages than this (or a larger part of the
+    messages read) have failed; None: no limit.
+    """
+
+    policy: Policy = "fail"
+    sink: str | None = None
+    max_errors: int | None = None
+    max_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """How bytes and messages turn into each other.
+
+    kind: lines | json | csv | msgpack | bytes | function. function: "module:function" when kind
+    is "function" (`decode:` or `encode:` in the file). options: what else the codec takes
+    (framing, length_bytes, max_frame_bytes, columns, header, delimiter …), as in the file with
+    sizes in bytes.
+    """
+
+    kind: str
+    function: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """type: file | stdin | tcp | generate | plugin. options: the kind's own, units resolved."""
+
+    name: str
+    type: str
+    options: Mapping[str, Any]
+    codec: CodecSpec
+    errors: ErrorsSpec
+
+
+@dataclass(frozen=True)
+class SinkSpec:
+    """type: file | stdout | tcp | null | plugin. inputs: names of the steps or sources read."""
+
+    name: str
+    type: str
+    inputs: tuple[str, ...]
+    options: Mapping[str, Any]
+    codec: CodecSpec
+    errors: ErrorsSpec
+
+
+@dataclass(frozen=True)
+class KeysSpec:
+    """The keys created before the first message: exactly one of the three is set.
+
+    file: path of a text file, one key a line. values: the keys. call: "module:function" that
+    returns an iterable of keys.
+    """
+
+    file: str | None = None
+    values: tuple[str, ...] | None = None
+    call: str | None = None
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """factory: "module:callable". unknown: what a key outside `keys` gets."""
+
+    name: str
+    factory: str
+    keys: KeysSpec | None = None
+    unknown: Unknown = "create"
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """One step. inputs: names of the steps or sources it reads, in the file's order.
+
+    parameters: the `with:` mapping, passed as keywords. partition, state: set on stateful steps
+    only. many: a returned iterable is flattened.
+    """
+
+    name: str
+    type: StepType
+    call: str
+    inputs: tuple[str, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    partition: str | None = None
+    state: str | None = None
+    many: bool = False
+    errors: ErrorsSpec = ErrorsSpec()
+
+
+@dataclass(frozen=True)
+class TestSpec:
+    """One entry of `tests:`. input: items per source; expect: items per sink.
+
+    order: per_key (outputs of one key in this order), exact, or any.
+    """
+
+    __test__ = False  # not a pytest class
+
+    name: str
+    input: Mapping[str, tuple[Any, ...]]
+    expect: Mapping[str, tuple[Any, ...]]
+    order: Literal["per_key", "exact", "any"] = "per_key"
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """A whole valid pipeline file.
+
+    file: the path as the user gave it. positions: (line, column), from 1, of every node.
+    """
+
+    name: str
+    file: str
+    sources: tuple[SourceSpec, ...]
+    states: tuple[StateSpec, ...]
+    steps: tuple[StepSpec, ...]
+    sinks: tuple[SinkSpec, ...]
+    workers: int = 1
+    errors: ErrorsSpec = ErrorsSpec()
+    tests: tuple[TestSpec, ...] = ()
+    positions: Mapping[Path, tuple[int, int]] = field(default_factory=dict)

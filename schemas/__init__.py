@@ -1,0 +1,1 @@
+"""JSON Schemas, installed with the package: the pipeline file (`pipeline.schema.json`)."""
