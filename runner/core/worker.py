@@ -1,0 +1,392 @@
+"""The worker's machine: which batch runs next, who may send, when a barrier has cut a stage.
+
+    core.handle(event) -> effects      # to be performed in order
+    core.next_work()   -> RunStage | ReadSplit | None
+
+Flow control is by credit. Each channel (sender, exchange, receiver) has a window of messages and
+bytes; sending takes from it, the receiver gives back what it has consumed. A stage runs only while
+every exchange it feeds has credit to every receiver, and the highest stage that can run runs first;
+sources are read only when nothing else can run. The stage graph has no cycle, so the last stage
+always drains: no deadlock, and what is queued is bounded by the windows. (A batch that is larger
+than what is left overdraws its window once: batches are never cut.)
+
+A barrier cuts every channel. A stage that has it on all its channels is aligned; until then what
+follows the barrier on a channel is held (Carbone et al., "Lightweight Asynchronous Snapshots for
+Distributed Dataflows", 2015).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from roo.core.batch import Batch, Header, Kind, Origin, Output
+
+WINDOW_BYTES = 512 * 1024
+WINDOW_MESSAGES = 65_536
+NOWHERE = Origin(-1, -1, 0, 0)
+
+
+class Link(NamedTuple):
+    """An exchange as core sees it: from one stage to a later one."""
+
+    exchange: int
+    from_stage: int
+    to_stage: int
+
+
+# Events
+
+
+class Arrived(NamedTuple):
+    """A batch or a barrier came in on a channel."""
+
+    batch: Batch
+
+
+class Credited(NamedTuple):
+    """A receiver has consumed what this worker sent."""
+
+    exchange: int
+    receiver: int
+    messages: int
+    cost_bytes: int
+
+
+class Ran(NamedTuple):
+    """The stage has run `batch`; these are its outputs, in order."""
+
+    stage: int
+    batch: Batch
+    outputs: Sequence[Output]
+
+
+class SplitReady(NamedTuple):
+    """A split may have something to read."""
+
+    split: int
+
+
+class SplitIdle(NamedTuple):
+    """A split had nothing to read just now."""
+
+    split: int
+
+
+class SplitEnded(NamedTuple):
+    """A split will never have anything again."""
+
+    split: int
+
+
+class BarrierOpened(NamedTuple):
+    """The coordinator opens a barrier. last: nothing is read after it (stop, end of input)."""
+
+    barrier: int
+    last: bool
+
+
+Event = Arrived | Credited | Ran | SplitReady | SplitIdle | SplitEnded | BarrierOpened
+
+
+# Effects
+
+
+class Send(NamedTuple):
+    """Send a batch (or a barrier) to a worker."""
+
+    receiver: int
+    batch: Batch
+
+
+class GiveCredit(NamedTuple):
+    """Tell the sender of a channel that this much has been consumed."""
+
+    receiver: int
+    exchange: int
+    messages: int
+    cost_bytes: int
+
+
+class Aligned(NamedTuple):
+    """A stage is cut: everything before the barrier has run, nothing after it has."""
+
+    stage: int
+    barrier: int
+
+
+class BarrierPassed(NamedTuple):
+    """Every stage of this worker is cut: report it."""
+
+    barrier: int
+
+
+class AllSplitsEnded(NamedTuple):
+    """This worker has nothing left to read: report it."""
+
+
+Effect = Send | GiveCredit | Aligned | BarrierPassed | AllSplitsEnded
+
+
+# Work
+
+
+class RunStage(NamedTuple):
+    """Run a stage over a batch; answer with `Ran`."""
+
+    stage: int
+    batch: Batch
+
+
+class ReadSplit(NamedTuple):
+    """Read a split and run stage 0 over it; answer with `Ran`, `SplitIdle` or `SplitEnded`."""
+
+    split: int
+
+
+class ProtocolError(Exception):
+    """Something that cannot happen did: a gap in a channel, a batch of another table."""
+
+
+class WorkerCore:
+    """One worker of a run.
+
+    links: all exchanges; stages are numbered so that each leads to a later stage. splits: those
+    assigned to this worker.
+    """
+
+    def __init__(
+        self,
+        worker: int,
+        workers: int,
+        stages: int,
+        links: Iterable[Link],
+        splits: Iterable[int],
+        *,
+        table_version: int = 1,
+        attempt: int = 1,
+        window_bytes: int = WINDOW_BYTES,
+        window_messages: int = WINDOW_MESSAGES,
+    ) -> None:
+        self.worker = worker
+        self.workers = workers
+        self.stages = stages
+        self.links = tuple(links)
+        self.table_version = table_version
+        self.attempt = attempt
+        self._window = (window_messages, window_bytes)
+        self._into = [[link for link in self.links if link.to_stage == s] for s in range(stages)]
+        self._out_of = [[link for link in self.links if link.from_stage == s] for s in range(stages)]
+        channels = [(link.exchange, peer) for link in self.links for peer in range(workers)]
+        # Sending side: credit left, next sequence number, and how many channels of a stage have
+        # none left (0: it may run).
+        self._credit = {channel: [window_messages, window_bytes] for channel in channels}
+        self._sequence_out = dict.fromkeys(channels, 0)
+        self._exhausted = [0] * stages
+        self._stage_of = {link.exchange: link.from_stage for link in self.links}
+        # Receiving side: next sequence number expected, consumed but not yet given back.
+        self._sequence_in = dict.fromkeys(channels, 0)
+        self._owed = {channel: [0, 0] for channel in channels}
+        self._target = {link.exchange: link.to_stage for link in self.links}
+        self._inbox: list[deque[Batch]] = [deque() for _ in range(stages)]
+        # Splits: ready to be read (in turn), waiting for data.
+        self._ready = deque(splits)
+        self._idle: set[int] = set()
+        self._reading = True
+        self._told_ended = False
+        # Barrier: which one is open, channels cut so far and batches held, per stage.
+        self._barrier: int | None = None
+        self._cut: list[set[tuple[int, int]]] = [set() for _ in range(stages)]
+        self._held: list[list[Batch]] = [[] for _ in range(stages)]
+        self._stages_aligned = 0
+
+    # Looking
+
+    @property
+    def queued_messages(self) -> int:
+        """Messages received and not yet run."""
+        return sum(batch.header.messages for inbox in self._inbox for batch in inbox)
+
+    @property
+    def idle_splits(self) -> frozenset[int]:
+        """Splits that wait for data: the runtime watches these, and only while `may_read`."""
+        return frozenset(self._idle)
+
+    @property
+    def may_read(self) -> bool:
+        """Whether stage 0 could run now."""
+        return self._reading and not self._exhausted[0]
+
+    def credit(self, exchange: int, receiver: int) -> tuple[int, int]:
+        """(messages, bytes) that may still be sent on a channel."""
+        messages, cost_bytes = self._credit[exchange, receiver]
+        return messages, cost_bytes
+
+    # Deciding
+
+    def next_work(self) -> RunStage | ReadSplit | None:
+        """What to do now; None: wait for an event."""
+        for stage in range(self.stages - 1, 0, -1):
+            if self._inbox[stage] and not self._exhausted[stage]:
+                return RunStage(stage, self._inbox[stage].popleft())
+        if self._ready and self.may_read:
+            self._ready.rotate(-1)
+            return ReadSplit(self._ready[-1])
+        return None
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Take one event in; the effects are to be performed in order."""
+        effects: list[Effect] = []
+        match event:
+            case Ran():
+                self._ran(event, effects)
+            case Arrived(batch):
+                self._arrived(batch)
+                self._pass_barriers(self._target[batch.header.exchange], effects)
+            case Credited():
+                self._take_credit(event)
+            case SplitReady(split):
+                if split in self._idle:
+                    self._idle.remove(split)
+                    self._ready.append(split)
+            case SplitIdle(split):
+                self._ready.remove(split)
+                self._idle.add(split)
+            case SplitEnded(split):
+                self._ready.remove(split)
+            case BarrierOpened(barrier, last):
+                self._open(barrier, last, effects)
+        if not (self._ready or self._idle or self._told_ended):
+            self._told_ended = True
+            effects.append(AllSplitsEnded())
+        return effects
+
+    # Sending and receiving
+
+    def _ran(self, event: Ran, effects: list[Effect]) -> None:
+        done = event.batch.header
+        for output in event.outputs:
+            sequence = self._sequence_out[output.exchange, output.receiver]
+            self._sequence_out[output.exchange, output.receiver] = sequence + 1
+            header = done._replace(
+                kind=Kind.BATCH,
+                sender=self.worker,
+                exchange=output.exchange,
+                sequence=sequence,
+                table_version=self.table_version,
+                messages=output.messages,
+                cost_bytes=output.cost_bytes,
+            )
+            self._spend(output)
+            self._dispatch(output.receiver, Batch(header, output.payload), effects)
+        if event.stage > 0:
+            self._consumed(done, effects)
+            self._pass_barriers(event.stage, effects)
+
+    def _dispatch(self, receiver: int, batch: Batch, effects: list[Effect]) -> None:
+        """To another worker by the runtime; to this one straight into its inbox."""
+        if receiver != self.worker:
+            effects.append(Send(receiver, batch))
+            return
+        self._arrived(batch)
+        self._pass_barriers(self._target[batch.header.exchange], effects)
+
+    def _arrived(self, batch: Batch) -> None:
+        header = batch.header
+        if header.attempt != self.attempt:
+            return
+        channel = (header.exchange, header.sender)
+        if header.sequence != self._sequence_in[channel]:
+            raise ProtocolError(
+                f"worker {self.worker} expected batch {self._sequence_in[channel]} from worker "
+                f"{header.sender} on exchange {header.exchange}, got {header.sequence}"
+            )
+        self._sequence_in[channel] += 1
+        stage = self._target[header.exchange]
+        if channel in self._cut[stage]:
+            self._held[stage].append(batch)
+        else:
+            self._inbox[stage].append(batch)
+
+    def _spend(self, output: Output) -> None:
+        credit = self._credit[output.exchange, output.receiver]
+        had = credit[0] > 0 and credit[1] > 0
+        credit[0] -= output.messages
+        credit[1] -= output.cost_bytes
+        if had and (credit[0] <= 0 or credit[1] <= 0):
+            self._exhausted[self._stage_of[output.exchange]] += 1
+
+    def _take_credit(self, event: Credited) -> None:
+        credit = self._credit[event.exchange, event.receiver]
+        had = credit[0] > 0 and credit[1] > 0
+        credit[0] += event.messages
+        credit[1] += event.cost_bytes
+        if not had and credit[0] > 0 and credit[1] > 0:
+            self._exhausted[self._stage_of[event.exchange]] -= 1
+
+    def _consumed(self, header: Header, effects: list[Effect]) -> None:
+        """Give credit back once a quarter of the window is owed: few frames, no starving."""
+        owed = self._owed[header.exchange, header.sender]
+        owed[0] += header.messages
+        owed[1] += header.cost_bytes
+        if owed[0] * 4 < self._window[0] and owed[1] * 4 < self._window[1]:
+            return
+        messages, cost_bytes = owed
+        owed[:] = 0, 0
+        if header.sender == self.worker:
+            self._take_credit(Credited(header.exchange, self.worker, messages, cost_bytes))
+        else:
+            effects.append(GiveCredit(header.sender, header.exchange, messages, cost_bytes))
+
+    # Barriers
+
+    def _open(self, barrier: int, last: bool, effects: list[Effect]) -> None:
+        if self._barrier is not None:
+            raise ProtocolError(f"barrier {barrier} opened inside barrier {self._barrier}")
+        self._barrier = barrier
+        self._stages_aligned = 0
+        if last:
+            self._reading = False
+        self._align(0, effects)
+
+    def _pass_barriers(self, stage: int, effects: list[Effect]) -> None:
+        """Take barriers off the front of a stage's inbox: all before them has run."""
+        inbox = self._inbox[stage]
+        while inbox and inbox[0].header.kind is Kind.BARRIER:
+            header = inbox.popleft().header
+            channel = (header.exchange, header.sender)
+            self._cut[stage].add(channel)
+            # What this channel had already sent after its barrier waits for the others.
+            after = [b for b in inbox if (b.header.exchange, b.header.sender) == channel]
+            if after:
+                kept = [b for b in inbox if (b.header.exchange, b.header.sender) != channel]
+                self._held[stage].extend(after)
+                inbox.clear()
+                inbox.extend(kept)
+            if len(self._cut[stage]) == len(self._into[stage]) * self.workers:
+                self._align(stage, effects)
+
+    def _align(self, stage: int, effects: list[Effect]) -> None:
+        assert self._barrier is not None
+        effects.append(Aligned(stage, self._barrier))
+        self._cut[stage].clear()
+        self._inbox[stage].extendleft(reversed(self._held[stage]))
+        self._held[stage].clear()
+        self._stages_aligned += 1
+        for link in self._out_of[stage]:
+            for receiver in range(self.workers):
+                self._dispatch(receiver, self._barrier_on(link.exchange, receiver), effects)
+        if self._stages_aligned == self.stages:
+            effects.append(BarrierPassed(self._barrier))
+            self._barrier = None
+
+    def _barrier_on(self, exchange: int, receiver: int) -> Batch:
+        sequence = self._sequence_out[exchange, receiver]
+        self._sequence_out[exchange, receiver] = sequence + 1
+        assert self._barrier is not None
+        header = Header(
+            Kind.BARRIER, self.worker, exchange, sequence, self.table_version, self.attempt,
+            -1, 0, 0, 0, NOWHERE._replace(start=self._barrier),
+        )  # fmt: skip
+        return Batch(header, None)
