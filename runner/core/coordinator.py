@@ -51,7 +51,11 @@ class BarrierReported(NamedTuple):
 
 
 class StopRequested(NamedTuple):
-    """Drain and end: a signal, or a reader of stdout that went away."""
+    """Drain and end: a first SIGINT or SIGTERM."""
+
+
+class StdoutClosed(NamedTuple):
+    """The reader of stdout went away, as `head` does: nobody wants the rest."""
 
 
 class WorkerLost(NamedTuple):
@@ -67,7 +71,15 @@ class RunFailed(NamedTuple):
     error: dict[str, Any]
 
 
-Event = WorkerReady | SplitsEnded | BarrierReported | StopRequested | WorkerLost | RunFailed
+Event = (
+    WorkerReady
+    | SplitsEnded
+    | BarrierReported
+    | StopRequested
+    | StdoutClosed
+    | WorkerLost
+    | RunFailed
+)
 
 
 # Effects
@@ -139,8 +151,8 @@ class CoordinatorCore:
         self._barrier += 1
         return [OpenBarrier(self._barrier, last=True)]
 
-    def _stop_early(self, event: StopRequested) -> list[Effect]:
-        """Nothing has been read yet: there is nothing to drain."""
+    def _stop_now(self, event: StopRequested | StdoutClosed) -> list[Effect]:
+        """Nothing has been read yet, or nobody wants the rest: there is nothing to drain."""
         self.phase = Phase.ENDED
         return [Kill(), End(Outcome.STOPPED, None)]
 
@@ -166,14 +178,16 @@ class CoordinatorCore:
 
 _TRANSITIONS: dict[tuple[Phase, type], Callable[[CoordinatorCore, Any], list[Effect]]] = {
     (Phase.STARTING, WorkerReady): CoordinatorCore._worker_ready,
-    (Phase.STARTING, StopRequested): CoordinatorCore._stop_early,
+    (Phase.STARTING, StopRequested): CoordinatorCore._stop_now,
     (Phase.STARTING, WorkerLost): CoordinatorCore._worker_lost,
     (Phase.STARTING, RunFailed): CoordinatorCore._run_failed,
     (Phase.RUNNING, SplitsEnded): CoordinatorCore._splits_ended,
     (Phase.RUNNING, StopRequested): CoordinatorCore._stop,
+    (Phase.RUNNING, StdoutClosed): CoordinatorCore._stop_now,
     (Phase.RUNNING, WorkerLost): CoordinatorCore._worker_lost,
     (Phase.RUNNING, RunFailed): CoordinatorCore._run_failed,
     (Phase.DRAINING, BarrierReported): CoordinatorCore._barrier_reported,
+    (Phase.DRAINING, StdoutClosed): CoordinatorCore._stop_now,
     (Phase.DRAINING, WorkerLost): CoordinatorCore._worker_lost,
     (Phase.DRAINING, RunFailed): CoordinatorCore._run_failed,
 }

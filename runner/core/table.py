@@ -16,7 +16,9 @@ def hash64(key: str | bytes) -> int:
 
     Lone surrogates, which a str may hold and UTF-8 may not, hash as their three bytes.
     """
-    return xxh3_64_intdigest(key if isinstance(key, bytes) else key.encode("utf-8", "surrogatepass"))
+    return xxh3_64_intdigest(
+        key if isinstance(key, bytes) else key.encode("utf-8", "surrogatepass")
+    )
 
 
 @dataclass(frozen=True)

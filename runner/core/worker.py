@@ -62,6 +62,10 @@ class Ran(NamedTuple):
     outputs: Sequence[Output]
 
 
+class Started(NamedTuple):
+    """The coordinator said go."""
+
+
 class SplitReady(NamedTuple):
     """A split may have something to read."""
 
@@ -87,7 +91,7 @@ class BarrierOpened(NamedTuple):
     last: bool
 
 
-Event = Arrived | Credited | Ran | SplitReady | SplitIdle | SplitEnded | BarrierOpened
+Event = Started | Arrived | Credited | Ran | SplitReady | SplitIdle | SplitEnded | BarrierOpened
 
 
 # Effects
@@ -177,7 +181,9 @@ class WorkerCore:
         self.attempt = attempt
         self._window = (window_messages, window_bytes)
         self._into = [[link for link in self.links if link.to_stage == s] for s in range(stages)]
-        self._out_of = [[link for link in self.links if link.from_stage == s] for s in range(stages)]
+        self._out_of = [
+            [link for link in self.links if link.from_stage == s] for s in range(stages)
+        ]
         channels = [(link.exchange, peer) for link in self.links for peer in range(workers)]
         # Sending side: credit left, next sequence number, and how many channels of a stage have
         # none left (0: it may run).

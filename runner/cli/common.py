@@ -1,0 +1,133 @@
+"""What several verbs share: the options of a pipeline file, loading it, and saying what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass, replace
+
+from roo.api import ConnectorError, Source, Split
+from roo.plan import Plan, check, make
+from roo.spec import load
+from roo.spec.findings import Finding, InvalidPipeline
+from roo.spec.model import PipelineSpec
+
+WORKERS_MAX = 256
+
+
+def add_pipeline_options(parser: argparse.ArgumentParser, *, workers: bool = True) -> None:
+    """FILE, --set and --workers."""
+    parser.add_argument("file", metavar="FILE", help="a pipeline file (YAML)")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change one value of the file, e.g. sources.lines.path=x.txt (may be repeated)",
+    )
+    if workers:
+        parser.add_argument(
+            "--workers", type=worker_count, metavar="N", help="how many worker processes"
+        )
+
+
+def worker_count(text: str) -> int:
+    """The value of --workers. Raises ArgumentTypeError with what to do."""
+    if not text.isdecimal() or not 1 <= int(text) <= WORKERS_MAX:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of workers; give one from 1 to {WORKERS_MAX}"
+        )
+    return int(text)
+
+
+@dataclass
+class Loaded:
+    """A checked pipeline, ready to run. splits: index -> (source name, split)."""
+
+    spec: PipelineSpec
+    plan: Plan
+    splits: dict[int, tuple[str, Split]]
+
+
+def load_checked(file: str, overrides: list[str], workers: int | None = None) -> PipelineSpec:
+    """The spec of a file without findings: YAML, schema, cross-checks and code references.
+
+    Raises InvalidPipeline. The folder the command starts in becomes importable.
+    """
+    import_from_here()
+    spec = load(file, overrides)
+    findings = check(spec)
+    if findings:
+        raise InvalidPipeline(findings)
+    return replace(spec, workers=workers) if workers else spec
+
+
+def import_from_here() -> None:
+    """Plugins are looked for in the folder the command starts in, before anywhere else."""
+    here = os.getcwd()  # noqa: PTH109
+    if sys.path[0] != here:
+        sys.path.insert(0, here)
+
+
+def plan_of(spec: PipelineSpec) -> Plan:
+    """The Plan of a checked spec. Raises InvalidPipeline for a connector that can't be made."""
+    from roo.runtime.outlets import make_sink
+
+    single = {}
+    for sink in spec.sinks:
+        try:
+            single[sink.name] = make_sink(sink).single_writer
+        except ConnectorError as error:
+            raise _located(spec, "sinks", sink.name, error) from error
+    return make(spec, single)
+
+
+def check_connectors(spec: PipelineSpec) -> dict[int, tuple[str, Split]]:
+    """Everything outside Roo that can be seen to be wrong before a worker starts; the splits.
+
+    Raises InvalidPipeline (exit code 2), or ConnectorError where the machine is to blame (3).
+    """
+    from roo.runtime.outlets import make_sink, make_source
+
+    for sink in spec.sinks:
+        try:
+            make_sink(sink).check()
+        except ConnectorError as error:
+            raise _located(spec, "sinks", sink.name, error) from error
+    splits: list[tuple[str, Split]] = []
+    for source in spec.sources:
+        try:
+            made: Source = make_source(source.type, source.options)
+            made.check()
+            splits += [(source.name, split) for split in made.splits()]
+        except ConnectorError as error:
+            raise _located(spec, "sources", source.name, error) from error
+    return dict(enumerate(splits))
+
+
+def _located(
+    spec: PipelineSpec, section: str, name: str, error: ConnectorError
+) -> InvalidPipeline | ConnectorError:
+    if error.environment:
+        return error
+    for option in ("path", "address", "class", "type"):
+        if (place := spec.positions.get((section, name, option))) is not None:
+            break
+    else:
+        place = spec.positions.get((section, name), (1, 1))
+    what = f"{section.removesuffix('s')} {name}: {error.message}"
+    return InvalidPipeline([Finding(spec.file, *place, "connector", what, error.hint)])
+
+
+def complain(error: InvalidPipeline | ConnectorError) -> int:
+    """Say what is wrong on stderr; the exit code."""
+    if isinstance(error, InvalidPipeline):
+        for finding in error.findings:
+            print(finding, file=sys.stderr)
+        return 2
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)
+    return 3

@@ -1,0 +1,66 @@
+"""`roo VERB …`: picks the verb, imports nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import roo
+
+VERBS = ("run", "validate", "test", "plan")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that answers a misspelt verb or option with the one that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end with exit code 2."""
+        known = [option for action in self._actions for option in action.option_strings]
+        words = [word.partition("=")[0] for word in sys.argv[1:]]
+        for word in words:
+            if word.startswith("-") and word not in known and word in message:
+                message += _did_you_mean(word, known)
+        self.exit(2, f"{self.prog}: {message}\n{self.format_usage()}")
+
+
+def main() -> NoReturn:
+    """The console script."""
+    try:
+        code = _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    parser = Parser(
+        prog="roo",
+        description="A declarative, stateful stream processor: YAML, plain Python functions, "
+        "dynamic keys.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"roo {roo.__version__}")
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        parser.exit(2, f"roo: there is no verb '{verb}'{_did_you_mean(verb, list(VERBS))}\n"
+                       f"verbs: {', '.join(VERBS)} (roo --help says what they do)\n")  # fmt: skip
+    subparsers: Any = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
+    # The help page needs every verb; a run needs its own alone.
+    modules = {name: import_module(f"roo.cli.{name}") for name in ([verb] if verb else VERBS)}
+    for module in modules.values():
+        module.add_parser(subparsers)
+    arguments = parser.parse_args(words)
+    if arguments.verb is None:
+        parser.print_help(sys.stderr)
+        return 2
+    code: int = modules[arguments.verb].run(arguments)
+    return code
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

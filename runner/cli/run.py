@@ -1,0 +1,75 @@
+"""`roo run FILE`: validate, start the workers, show how it goes, say how it ended."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from roo.cli.common import (
+    add_pipeline_options,
+    check_connectors,
+    complain,
+    load_checked,
+    plan_of,
+)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "run", help="run a pipeline", allow_abbrev=False
+    )
+    add_pipeline_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
+    parser.add_argument(
+        "--status",
+        choices=("auto", "rich", "plain", "none"),
+        default="auto",
+        help="how to show the run on stderr (auto: rich on a terminal, else one line a second)",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="how the lines on stderr are written when they are not drawn",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the pipeline to its end; the exit code."""
+    from roo.api import ConnectorError
+    from roo.spec.findings import InvalidPipeline
+
+    try:
+        spec = load_checked(arguments.file, arguments.overrides, arguments.workers)
+        if arguments.json and any(sink.type == "stdout" for sink in spec.sinks):
+            print("error: --json prints to stdout, and so does a sink of this pipeline; leave "
+                  "--json out, or change the sink with --set", file=sys.stderr)  # fmt: skip
+            return 2
+        plan = plan_of(spec)
+        splits = check_connectors(spec)
+    except (InvalidPipeline, ConnectorError) as error:
+        return complain(error)
+
+    from roo.runtime.coordinator import Coordinator, ForcedExit
+    from roo.status import choose
+
+    to_terminal = any(s.type == "stdout" for s in spec.sinks) and sys.stdout.isatty()
+    view = choose(arguments.status, arguments.log_format, sys.stderr, data_on_terminal=to_terminal)
+    try:
+        summary = Coordinator(plan, splits, spec.workers, view).run()
+    except ForcedExit as forced:
+        return forced.code
+    from roo.status import errors
+    from roo.status import summary as words
+
+    if summary.error:
+        print(errors.format_error(summary.error), file=sys.stderr)
+    if arguments.json:
+        print(words.as_json(summary))
+    elif arguments.status != "none":
+        print(words.text(summary, color=sys.stderr.isatty()), file=sys.stderr)
+    if summary.outcome != "failed":
+        return 0
+    return 3 if summary.error and summary.error.get("environment") else 1

@@ -1,0 +1,81 @@
+"""Stages and exchanges: the step graph cut at each partition function.
+
+    stage 0: every source, and the steps behind it that need no key
+    stage n: stateful steps that share a state and a depth, or one sink that has a single writer
+
+A stateless step runs in every stage that leads to it. Nothing here knows of processes or sockets:
+the ZeroMQ engine is one executor of a Plan, `roo test` another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from roo.spec.model import PipelineSpec, SinkSpec, SourceSpec, StateSpec, StepSpec
+
+
+@dataclass(frozen=True)
+class Stage:
+    """entries: what a message enters this stage by: sources, stateful steps, or one sink."""
+
+    index: int
+    entries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The shuffle from one stage to a later one."""
+
+    index: int
+    from_stage: int
+    to_stage: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that an executor needs.
+
+    spec: the pipeline, without tests and positions. readers: for each source and step, the names
+    that read it. stage_of: the stage of each stateful step and single-writer sink. dead_letters:
+    where failures of each named part go, where they go to a sink. takes_key: code references that
+    have a parameter `key`. fingerprint: changes when what is run changes.
+    """
+
+    spec: PipelineSpec
+    stages: tuple[Stage, ...]
+    exchanges: tuple[Exchange, ...]
+    readers: Mapping[str, tuple[str, ...]]
+    stage_of: Mapping[str, int]
+    dead_letters: Mapping[str, str]
+    takes_key: frozenset[str]
+    fingerprint: str
+
+    def source(self, name: str) -> SourceSpec:
+        """The source with this name."""
+        return next(s for s in self.spec.sources if s.name == name)
+
+    def state(self, name: str) -> StateSpec:
+        """The state with this name."""
+        return next(s for s in self.spec.states if s.name == name)
+
+    def step(self, name: str) -> StepSpec | None:
+        """The step with this name; None where the name is a sink's or a source's."""
+        return next((s for s in self.spec.steps if s.name == name), None)
+
+    def sink(self, name: str) -> SinkSpec | None:
+        """The sink with this name; None where the name is a step's or a source's."""
+        return next((s for s in self.spec.sinks if s.name == name), None)
+
+    def parts(self, stage: int) -> list[str]:
+        """Every source, step and sink that has code running in a stage, in the order it runs."""
+        found: list[str] = []
+        waiting = list(reversed(self.stages[stage].entries))
+        while waiting:
+            name = waiting.pop()
+            if name in found:
+                continue
+            found.append(name)
+            readers = self.readers.get(name, ())
+            waiting.extend(r for r in reversed(readers) if r not in self.stage_of)
+        return found

@@ -1,0 +1,111 @@
+"""What the coordinator and its workers tell each other, besides batches. Pickled on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from roo.api import Split
+from roo.core.table import Table
+from roo.plan.model import Plan
+
+# From a worker
+
+
+class Hello(NamedTuple):
+    """A worker's process is up and wants its assignment."""
+
+    pid: int
+
+
+class Ready(NamedTuple):
+    """Everything is built, opened and preloaded."""
+
+
+class Ended(NamedTuple):
+    """All splits of this worker have ended."""
+
+
+class Passed(NamedTuple):
+    """A barrier has passed every stage and the sinks are flushed."""
+
+    barrier: int
+    stats: WorkerStats
+
+
+class Failed(NamedTuple):
+    """The run must stop."""
+
+    error: dict[str, Any]
+
+
+class Quit(NamedTuple):
+    """The reader of stdout has gone: end the run quietly."""
+
+
+class Said(NamedTuple):
+    """A line for the run's events."""
+
+    line: str
+
+
+@dataclass
+class WorkerStats:
+    """Everything counted so far on one worker. Totals, never rates.
+
+    sources: name -> (messages, bytes). steps: name -> (in, out); out is -1 where the coordinator
+    takes it from what the next part counted. sinks: name -> (messages, bytes). latency: counts of
+    `roo.runtime.latency`. doing: what it has been at for longer than a second, and for how long.
+    """
+
+    worker: int
+    pid: int
+    monotonic_s: float = 0.0
+    keys: int = 0
+    queue_messages: int = 0
+    memory_bytes: int = 0
+    cpu_s: float = 0.0
+    skipped: int = 0
+    dropped: int = 0
+    dead_letters: int = 0
+    sources: dict[str, tuple[int, int]] = field(default_factory=dict)
+    steps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sinks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
+    ended_splits: frozenset[int] = frozenset()
+    latency: list[int] = field(default_factory=list)
+    doing: str = ""
+
+
+class Assignment(NamedTuple):
+    """What a worker is to be. splits: index -> (source name, split), of all workers' splits.
+
+    mine: the splits that this worker reads. data: the address of each worker's data socket.
+    """
+
+    plan: Plan
+    worker: int
+    workers: int
+    table: Table
+    splits: dict[int, tuple[str, Split]]
+    mine: tuple[int, ...]
+    data: tuple[str, ...]
+    folder: str
+
+
+# To a worker
+
+
+class Go(NamedTuple):
+    """Everyone is ready: connect to each other and begin."""
+
+
+class Barrier(NamedTuple):
+    """Open a barrier. last: nothing is read after it."""
+
+    barrier: int
+    last: bool
+
+
+class Exit(NamedTuple):
+    """All is done: close and exit."""

@@ -1,0 +1,205 @@
+"""The coordinator: starts the workers, hears them, and does what its core decides."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import socket
+import time
+from typing import Any
+
+import zmq
+from roo.api import Split
+from roo.core import coordinator as core
+from roo.core.coordinator import CoordinatorCore, Phase
+from roo.core.table import Table
+from roo.plan.model import Plan
+from roo.runtime import control
+from roo.runtime.limits import exceeded
+from roo.runtime.process import RunFolder, Workers, say_exit
+from roo.runtime.tally import Tally
+from roo.runtime.transport import ipc, open_socket
+from roo.status import View
+from roo.status.snapshot import Summary
+
+LOOK_EVERY_S = 0.25
+SIGN_OF_LIFE_S = 60.0
+"""How long a worker may take to start, or to say its last word, before it counts as lost."""
+
+
+class ForcedExit(BaseException):
+    """A second signal: everything ends at once. code: 130 or 143."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.code = 128 + number
+
+
+class Coordinator:
+    """One run on this machine. `run` returns its summary; the outcome is in it."""
+
+    def __init__(
+        self, plan: Plan, splits: dict[int, tuple[str, Split]], workers: int, view: View
+    ) -> None:
+        self._plan = plan
+        self._view = view
+        self._count = workers
+        self._core = CoordinatorCore(workers)
+        self._table = Table.equal(workers)
+        self._splits = splits
+        self._started_s = time.monotonic()
+        self._tally = Tally(plan, self._table, splits, self._started_s)
+        self._folder = RunFolder()
+        self._workers = Workers(self._folder.path)
+        self._identities: dict[int, bytes] = {}
+        self._heard_s = dict.fromkeys(range(workers), self._started_s)
+        self._signals = 0
+        self._summary: Summary | None = None
+        self._gone: set[int] = set()
+
+    def run(self) -> Summary:
+        """Until the run has ended. Raises ForcedExit on a second signal."""
+        wake_read, wake_write = socket.socketpair()
+        wake_write.setblocking(False)
+        before = signal.set_wakeup_fd(wake_write.fileno())
+        handlers = {n: signal.signal(n, self._signal) for n in (signal.SIGINT, signal.SIGTERM)}
+        context: zmq.Context[Any] = zmq.Context()
+        self._view.start()
+        try:
+            self._workers.spawn(self._count, stdin_worker=self._stdin_worker())
+            self._socket = open_socket(context, zmq.ROUTER)
+            self._socket.bind(ipc(self._folder.path, "control"))
+            poller = zmq.Poller()
+            poller.register(self._socket, zmq.POLLIN)
+            poller.register(wake_read, zmq.POLLIN)
+            look_s = time.monotonic()
+            while self._summary is None:
+                for ready, _ in poller.poll(LOOK_EVERY_S * 1000):
+                    if ready is self._socket:
+                        self._hear()
+                    else:
+                        wake_read.recv(64)
+                        self._handle(core.StopRequested())
+                if time.monotonic() - look_s >= LOOK_EVERY_S:
+                    look_s = time.monotonic()
+                    self._look(look_s)
+            self._workers.wait()
+            return self._summary
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(before)
+            self._workers.kill()
+            self._view.stop()
+            context.destroy(0)
+            self._folder.remove()
+            wake_read.close()
+            wake_write.close()
+
+    def _stdin_worker(self) -> int | None:
+        kinds = {s.name: s.type for s in self._plan.spec.sources}
+        return 0 if any(kinds[name] == "stdin" for name, _ in self._splits.values()) else None
+
+    def _signal(self, number: int, frame: Any) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            raise ForcedExit(number)
+        self._event("stopping: finishing what has been read (again to stop at once)")
+
+    # Hearing
+
+    def _hear(self) -> None:
+        while self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            identity, packed = self._socket.recv_multipart()
+            index = int(identity.rpartition(b"-")[2])
+            self._heard_s[index] = time.monotonic()
+            self._take(index, identity, pickle.loads(packed))
+
+    def _take(self, worker: int, identity: bytes, message: Any) -> None:
+        match message:
+            case control.Hello():
+                self._identities[worker] = identity
+                self._send(worker, self._assignment(worker))
+            case control.Ready():
+                self._handle(core.WorkerReady(worker))
+            case control.Ended():
+                self._handle(core.SplitsEnded(worker))
+            case control.Passed(barrier, stats):
+                self._tally.report(stats)
+                self._handle(core.BarrierReported(worker, barrier))
+            case control.Failed(error):
+                self._handle(core.RunFailed({"worker": worker, **error}))
+            case control.Quit():
+                self._handle(core.StdoutClosed())
+            case control.Said(line):
+                self._event(line)
+            case control.WorkerStats():
+                self._tally.report(message)
+
+    def _assignment(self, worker: int) -> control.Assignment:
+        stdin = self._stdin_worker()
+        kinds = {s.name: s.type for s in self._plan.spec.sources}
+        mine = [
+            index
+            for index, (name, _) in self._splits.items()
+            if (stdin if kinds[name] == "stdin" else index % self._count) == worker
+        ]
+        data = tuple(ipc(self._folder.path, f"data-{w}") for w in range(self._count))
+        return control.Assignment(
+            self._plan, worker, self._count, self._table, self._splits, tuple(mine), data,
+            self._folder.path,
+        )  # fmt: skip
+
+    # Doing
+
+    def _handle(self, event: core.Event) -> None:
+        for effect in self._core.handle(event):
+            match effect:
+                case core.Go():
+                    self._broadcast(control.Go())
+                case core.OpenBarrier(barrier, last):
+                    self._broadcast(control.Barrier(barrier, last))
+                case core.Release():
+                    self._broadcast(control.Exit())
+                case core.Kill():
+                    self._workers.kill()
+                case core.End(outcome, error):
+                    self._end(outcome.value, error)
+
+    def _end(self, outcome: str, error: dict[str, Any] | None) -> None:
+        if error is None:
+            error = exceeded(self._plan, self._tally.errors, self._tally.messages_read, ended=True)
+            outcome = "failed" if error else outcome
+        seconds = time.monotonic() - self._started_s
+        self._view.update(self._tally.snapshot(outcome, time.monotonic()))
+        self._summary = self._tally.summary(outcome, seconds, error)
+
+    def _send(self, worker: int, message: Any) -> None:
+        self._socket.send_multipart([self._identities[worker], pickle.dumps(message, 5)])
+
+    def _broadcast(self, message: Any) -> None:
+        for worker in self._identities:
+            self._send(worker, message)
+
+    def _event(self, line: str) -> None:
+        self._tally.events.append((time.monotonic() - self._started_s, line))
+        self._view.event(line)
+
+    # Looking
+
+    def _look(self, now_s: float) -> None:
+        """Show how it goes; see to what nobody reports."""
+        self._view.update(self._tally.snapshot(self._core.phase.value, now_s))
+        for worker, code in self._workers.exited():
+            # Its last words may still be on the way: they say more than its exit code.
+            if worker in self._gone:
+                self._handle(core.WorkerLost(worker, say_exit(code)))
+            self._gone.add(worker)
+        if self._core.phase is Phase.STARTING:
+            for worker, heard_s in self._heard_s.items():
+                if now_s - heard_s > SIGN_OF_LIFE_S:
+                    what = f"gave no sign of life for {SIGN_OF_LIFE_S:.0f} s"
+                    self._handle(core.WorkerLost(worker, what))
+        error = exceeded(self._plan, self._tally.errors, self._tally.messages_read, ended=False)
+        if error:
+            self._handle(core.RunFailed(error))

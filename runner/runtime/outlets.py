@@ -1,0 +1,156 @@
+"""The sinks of a worker: items -> bytes where they are made, bytes -> the sink where it is open."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from roo import api, connectors
+from roo.plan.resolve import resolve
+from roo.runtime.failures import Failures, RunFailure, shorten
+from roo.runtime.latency import Histogram
+from roo.spec.model import CodecSpec, SinkSpec
+
+
+def make_sink(spec: SinkSpec, stdout_fd: int = 1) -> api.Sink:
+    """The sink of a spec, not yet open. Raises ConnectorError.
+
+    stdout_fd: where a stdout sink writes.
+    """
+    options = resolved(spec.options)
+    if spec.type == "stdout":
+        options["fd"] = stdout_fd
+    return connectors.sink(spec.type, options)
+
+
+def make_source(type_: str, options: Any) -> api.Source:
+    """The source of a spec. Raises ConnectorError."""
+    return connectors.source(type_, resolved(options))
+
+
+def make_codec(spec: CodecSpec) -> api.Codec:
+    """The codec of a source or sink."""
+    function = resolve(spec.function) if spec.function else None
+    return connectors.codec(spec.kind, function, spec.options)
+
+
+def resolved(options: Any) -> dict[str, Any]:
+    """Options in which `call` and `class` are no longer names but what they name."""
+    return {
+        name: resolve(value) if name in ("call", "class") and value else value
+        for name, value in options.items()
+    }
+
+
+class Outlet:
+    """One sink on one worker. messages, bytes_written: so far, here.
+
+    Encoding happens on the worker that made the messages, so that a single writer has nothing to
+    do but write. latency: from the read of a batch to the end of its write.
+    """
+
+    def __init__(
+        self, spec: SinkSpec, failures: Failures, latency: Histogram, stdout_fd: int
+    ) -> None:
+        self.spec = spec
+        self.sink = make_sink(spec, stdout_fd)
+        self.messages = 0
+        self.bytes_written = 0
+        self._failures = failures
+        self._latency = latency
+        self._open = False
+        if self.sink.takes_bytes:
+            codec = make_codec(spec.codec)
+            self._header = codec.header()
+            if spec.codec.kind == "function":
+                self._join = connectors.joiner(spec.codec.options)
+            else:
+                self._join = codec.encoder().encode
+
+    def open(self, context: api.Context) -> None:
+        """Open the writer on this worker. Raises RunFailure."""
+        try:
+            if self.sink.takes_bytes and self._header:
+                self.sink.header = self._header
+            self.sink.open(context)
+        except api.ConnectorError as error:
+            raise self._failed(error) from error
+        self._open = True
+
+    def encode(self, items: list[Any]) -> Any:
+        """What travels to the writer: bytes, or the messages themselves."""
+        if not self.sink.takes_bytes:
+            return items
+        try:
+            return self._join(items)
+        except Exception:
+            return b"".join(self._encode_each(items))
+
+    def _encode_each(self, items: list[Any]) -> list[bytes]:
+        """After a failure: one by one, so that one bad message costs nothing but itself."""
+        good = []
+        for item in items:
+            try:
+                good.append(self._join([item]))
+            except Exception as error:
+                facts = {"function": f"codec {self.spec.codec.kind}", "message": shorten(item)}
+                self._failures.handle(self.spec.name, error, "sink", facts)
+        return good
+
+    def write(self, data: Any, messages: int, read_ns: int) -> None:
+        """Write a batch. Raises RunFailure; BrokenPipeError when nobody reads any more."""
+        try:
+            self.sink.write(data)
+        except api.ConnectorError as error:
+            raise self._failed(error) from error
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            self._plugin_failed(error, data)
+        self.messages += messages
+        if self.sink.takes_bytes:
+            self.bytes_written += len(data)
+        self._latency.add(time.monotonic_ns() - read_ns, messages)
+
+    def _plugin_failed(self, error: Exception, data: Any) -> None:
+        from roo.runtime.failures import render, say
+
+        traceback = error.__traceback__
+        raise RunFailure(
+            {
+                "kind": "sink",
+                "step": self.spec.name,
+                "what": say(error),
+                "message": shorten(data),
+                "traceback": render(traceback.tb_next if traceback else None),
+                "hint": "a sink that fails stops the run: what it took can't be taken back",
+            }
+        ) from error
+
+    def flush(self) -> None:
+        """Everything written is out of this process. Raises RunFailure."""
+        if self._open:
+            try:
+                self.sink.flush()
+            except api.ConnectorError as error:
+                raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Close the writer, if it is open here."""
+        if self._open:
+            self._open = False
+            self.sink.close()
+
+    def _failed(self, error: api.ConnectorError) -> RunFailure:
+        return RunFailure(connector_failure("sink", self.spec.name, error))
+
+
+def connector_failure(kind: str, name: str, error: api.ConnectorError) -> dict[str, Any]:
+    """A ConnectorError as the error of a run."""
+    return {
+        "kind": kind,
+        "step": name,
+        "what": error.message,
+        "hint": error.hint,
+        "environment": error.environment,
+    }

@@ -1,0 +1,102 @@
+"""The splits that a worker reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from roo import api
+from roo.api import ConnectorError, Read, Reader, Split
+from roo.plan.model import Plan
+from roo.runtime.failures import RunFailure, render, say
+from roo.runtime.outlets import connector_failure, make_codec, make_source
+
+
+class Readers:
+    """Opens splits, reads them without blocking, and knows when to look again.
+
+    messages, bytes_read: so far, by source name. ended: splits at their ends.
+    """
+
+    def __init__(self, plan: Plan, splits: Mapping[int, tuple[str, Split]]) -> None:
+        self._plan = plan
+        self._splits = splits
+        self._readers: dict[int, Reader] = {}
+        self._retry_at_s: dict[int, float] = {}
+        self.source_index = {s.name: i for i, s in enumerate(plan.spec.sources)}
+        self.messages = {s.name: 0 for s in plan.spec.sources}
+        self.bytes_read = {s.name: 0 for s in plan.spec.sources}
+        self.ended: set[int] = set()
+
+    def source_of(self, split: int) -> str:
+        """The name of the source that a split is part of."""
+        return self._splits[split][0]
+
+    def open(self, mine: tuple[int, ...], context: api.Context) -> None:
+        """Open the splits assigned to this worker. Raises RunFailure."""
+        for index in mine:
+            name, split = self._splits[index]
+            spec = self._plan.source(name)
+            try:
+                source = make_source(spec.type, spec.options)
+                here = api.Context(context.pipeline, name, context.worker, context.workers,
+                                   context.log)  # fmt: skip
+                reader = source.open(split, None, make_codec(spec.codec), here)
+            except ConnectorError as error:
+                raise RunFailure(connector_failure("source", name, error)) from error
+            except Exception as error:
+                raise self._plugin_failure(name, error) from error
+            self._readers[index] = reader
+
+    def read(self, split: int) -> Read | None:
+        """What the split has now; None: nothing. Raises RunFailure."""
+        name = self.source_of(split)
+        try:
+            read = self._readers[split].read()
+        except ConnectorError as error:
+            raise RunFailure(connector_failure("source", name, error)) from error
+        except Exception as error:
+            raise self._plugin_failure(name, error) from error
+        if read is not None:
+            self.messages[name] += len(read.messages) + len(read.failures)
+            self.bytes_read[name] += read.bytes_read
+            if read.end:
+                self.ended.add(split)
+        elif self._readers[split].fileno() is None:
+            wait_s = self._readers[split].ready_in_ms() / 1000
+            self._retry_at_s[split] = time.monotonic() + wait_s
+        return read
+
+    def fileno(self, split: int) -> int | None:
+        """The descriptor to poll for a split that had nothing; None: go by the clock."""
+        return self._readers[split].fileno()
+
+    def due(self, idle: frozenset[int]) -> tuple[list[int], float]:
+        """Of the idle splits without a descriptor: those to ask again now, and the wait in ms
+        until the next one is due (-1: none is waiting).
+        """
+        now_s = time.monotonic()
+        waits = {s: at - now_s for s, at in self._retry_at_s.items() if s in idle}
+        ready = [split for split, wait_s in waits.items() if wait_s <= 0]
+        for split in ready:
+            del self._retry_at_s[split]
+        later = [wait_s for wait_s in waits.values() if wait_s > 0]
+        return ready, min(later) * 1000 if later else -1
+
+    def close(self) -> None:
+        """Close every reader."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def _plugin_failure(self, name: str, error: Exception) -> RunFailure:
+        frames = error.__traceback__.tb_next if error.__traceback__ else None
+        failure: dict[str, Any] = {
+            "kind": "source",
+            "step": name,
+            "what": say(error),
+            "traceback": render(frames),
+            "hint": "a source that raises can't go on: mend it",
+        }
+        return RunFailure(failure)

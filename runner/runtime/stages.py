@@ -1,0 +1,267 @@
+"""Runs the generated functions over batches, and collects what they made."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from roo.core.table import Table
+from roo.plan.model import Plan
+from roo.plan.resolve import resolve
+from roo.runtime.failures import BadKey, Failures, RunFailure, UnknownKey, Unsendable, shorten
+from roo.runtime.loops import generate, identifier
+from roo.runtime.payload import Keyed
+from roo.spec.model import SinkSpec, StateSpec
+from xxhash import xxh3_64_digest
+
+
+class Lane(NamedTuple):
+    """The lists that gather one exchange's batch for one owner; emptied, never replaced."""
+
+    keys: list[Any]
+    messages: list[Any]
+    entries: list[int]
+
+
+class Made(NamedTuple):
+    """What a stage made for one receiver: keyed messages, or items for a sink."""
+
+    exchange: int
+    receiver: int
+    to_stage: int
+    payload: Keyed | list[Any]
+
+
+class Stages:
+    """Every stage of a plan on one worker, with the states it owns.
+
+    states: state name -> key -> state object. made_for: sink name -> items emitted and not yet
+    taken, still messages (or what `encode` returned).
+    """
+
+    def __init__(self, plan: Plan, worker: int, table: Table) -> None:
+        self.plan = plan
+        self.worker = worker
+        self.table = table
+        self.code = generate(plan)
+        self.failures = Failures(plan, worker, self.code, self._set_aside)
+        self.states: dict[str, dict[Any, Any]] = {s.name: {} for s in plan.spec.states}
+        self.counts = [0] * len(self.code.counters)
+        self.messages_in: dict[str, int] = {s.name: 0 for s in plan.spec.steps}
+        self.dropped = 0
+        self.items: dict[str, list[Any]] = {s.name: [] for s in plan.spec.sinks}
+        self._known: dict[str, frozenset[Any]] = {}
+        self._lanes: dict[int, list[Lane]] = {}
+        self._functions = self._load()
+        self._out_of = [
+            [(e, self._sink_of(e.to_stage)) for e in plan.exchanges if e.from_stage == s.index]
+            for s in plan.stages
+        ]
+
+    # Running
+
+    def run_source(self, source: str, messages: list[Any]) -> None:
+        """Stage 0 over what was read of a source."""
+        self._functions[source](messages)
+
+    def run_keyed(self, stage: int, payload: Keyed) -> None:
+        """A stage of stateful steps over a batch."""
+        keys, messages, entries = payload
+        steps = self.plan.stages[stage].entries
+        if len(steps) == 1:
+            self.messages_in[steps[0]] += len(keys)
+            self._functions[stage](keys, messages)
+            return
+        for index, step in enumerate(steps):
+            self.messages_in[step] += entries.count(index)
+        self._functions[stage](keys, messages, entries)
+
+    def take(self, stage: int) -> list[Made]:
+        """What the stage has made since it was last asked, and leave its lists empty."""
+        made: list[Made] = []
+        for exchange, sink in self._out_of[stage]:
+            if sink is None:
+                for owner, lane in enumerate(self._lanes[exchange.to_stage]):
+                    if lane.keys:
+                        copy = Keyed(lane.keys.copy(), lane.messages.copy(), lane.entries.copy())
+                        made.append(Made(exchange.index, owner, exchange.to_stage, copy))
+                        for items in lane:
+                            items.clear()
+            elif self.items[sink]:
+                owner = self.table.owner_of(sink)
+                items = self.take_items(sink)
+                made.append(Made(exchange.index, owner, exchange.to_stage, items))
+        return made
+
+    def take_items(self, sink: str) -> list[Any]:
+        """What was emitted to a sink since it was last asked."""
+        items = self.items[sink].copy()
+        self.items[sink].clear()
+        return items
+
+    def sendable(self, made: Made) -> Keyed:
+        """The messages of a keyed batch that can be sent; the others have failed."""
+        assert isinstance(made.payload, Keyed)
+        keys, messages, entries = made.payload
+        steps = self.plan.stages[made.to_stage].entries
+        good: list[int] = []
+        for i, message in enumerate(messages):
+            try:
+                pickle.dumps(message, 5)
+                good.append(i)
+            except Exception as error:
+                step = steps[entries[i] if entries else 0]
+                what = f"a message of type {_type_name(message)} can't be sent to step {step}"
+                facts = {"key": shorten(keys[i]), "message": shorten(message)}
+                self.failures.handle(step, Unsendable(f"{what}: {error}"), "send", facts)
+        return Keyed(
+            [keys[i] for i in good],
+            [messages[i] for i in good],
+            [entries[i] for i in good] if entries else [],
+        )
+
+    # Counting
+
+    def step_counts(self) -> dict[str, tuple[int, int]]:
+        """(messages in, messages out) per step so far, on this worker."""
+        counted = dict(zip(self.code.counters, self.counts, strict=True))
+        return {
+            step.name: (
+                counted.get(step.name, self.messages_in[step.name]),
+                counted.get(f"{step.name}/out", -1),
+            )
+            for step in self.plan.spec.steps
+        }
+
+    # Keys
+
+    def preload(self, state: StateSpec, keys: Iterable[Any]) -> None:
+        """Create the states of the listed keys that this worker owns. Raises RunFailure."""
+        create = self._creator(state)
+        known = []
+        for key in keys:
+            self._check_key(key, f"the keys of state {state.name}")
+            if state.unknown != "create":
+                known.append(key)
+            if self.table.owner_of(key) != self.worker or key in self.states[state.name]:
+                continue
+            try:
+                create(key)
+            except Exception as error:
+                raise RunFailure(
+                    {
+                        "kind": "state",
+                        "step": state.name,
+                        "function": state.factory,
+                        "key": shorten(key),
+                        "what": f"{type(error).__name__}: {error}",
+                        "hint": "mend the factory; it is called once for each key",
+                    }
+                ) from error
+        self._known[state.name] = frozenset(known)
+
+    def _creator(self, spec: StateSpec) -> Callable[[Any], Any]:
+        """A function that makes, keeps and returns the state of a new key."""
+        factory = resolve(spec.factory)
+        takes_key = spec.factory in self.plan.takes_key
+        states = self.states[spec.name]
+
+        def create(key: Any) -> Any:
+            state = factory(key=key) if takes_key else factory()
+            if state is None:
+                raise TypeError(f"{spec.factory} returned None; a factory returns the new state")
+            states[key] = state
+            return state
+
+        return create
+
+    def _admitter(self, spec: StateSpec) -> Callable[[Any, str, Any], Any]:
+        """What the hot path calls for a key with no state: create one, or refuse (None)."""
+        create = self._creator(spec)
+        failures = self.failures
+
+        def admit(key: Any, step: str, message: Any) -> Any:
+            # A listed key that is not here yet was created on another owner: never with one table.
+            if spec.unknown == "create" or key in self._known[spec.name]:
+                return create(key)
+            if spec.unknown == "reject":
+                raise UnknownKey(f"key {shorten(key)} is not in the keys of state {spec.name}")
+            if spec.unknown == "drop":
+                self.dropped += 1
+            else:
+                failures.unknown_key(step, key, message)
+            return None
+
+        return admit
+
+    # Building
+
+    def _load(self) -> dict[str | int, Callable[..., None]]:
+        """Compile the generated source with everything it names."""
+        names: dict[str, Any] = {
+            "digest": xxh3_64_digest,
+            "failed": self.failures.in_code,
+            "counts": self.counts,
+        }
+        for step in self.plan.spec.steps:
+            name = identifier(step.name)
+            names[f"call_{name}"] = resolve(step.call)
+            for keyword, value in step.parameters.items():
+                names[f"with_{name}_{keyword}"] = value
+            if step.partition:
+                names[f"key_{name}"] = resolve(step.partition)
+        for state in self.plan.spec.states:
+            names[f"states_{identifier(state.name)}"] = self.states[state.name]
+            names[f"create_{identifier(state.name)}"] = self._admitter(state)
+        for sink in self.plan.spec.sinks:
+            names[f"emit_{identifier(sink.name)}"] = self.items[sink.name].append
+            if sink.codec.function:
+                names[f"encode_{identifier(sink.name)}"] = resolve(sink.codec.function)
+        for stage in self.plan.stages[1:]:
+            if self._sink_of(stage.index) is None:
+                names |= self._lane_names(stage.index)
+        exec(compile(self.code.source, f"<roo {self.plan.spec.name}>", "exec"), names)
+        return {entry: names[name] for entry, name in self.code.functions.items()}
+
+    def _lane_names(self, stage: int) -> Mapping[str, Any]:
+        """`lanes_N`, by the first byte of a hash, and `lane_N(key)`, exact and for any key."""
+        several = len(self.plan.stages[stage].entries) > 1
+        workers = max(self.table.owners) + 1
+        lanes = [Lane([], [], []) for _ in range(workers)]
+        self._lanes[stage] = lanes
+        appends = [tuple(items.append for items in lane[: 3 if several else 2]) for lane in lanes]
+
+        def lane(key: Any) -> Any:
+            self._check_key(key, "the partition function")
+            return appends[self.table.owner_of(key)]
+
+        directory = self.table.directory()
+        return {
+            f"lanes_{stage}": [None if o is None else appends[o] for o in directory],
+            f"lane_{stage}": lane,
+        }
+
+    def _check_key(self, key: Any, giver: str) -> None:
+        if not isinstance(key, (str, bytes)):
+            raise BadKey(f"{giver} gave {shorten(key)} ({type(key).__name__}), not a key")
+
+    def _sink_of(self, stage: int) -> str | None:
+        """The sink that a stage writes; None for a stage of steps."""
+        spec: SinkSpec | None = self.plan.sink(self.plan.stages[stage].entries[0])
+        return spec.name if spec else None
+
+    def _set_aside(self, sink: str, letter: dict[str, Any]) -> None:
+        spec = self.plan.sink(sink)
+        assert spec is not None
+        if spec.codec.kind in ("lines", "function", "bytes"):
+            import json
+
+            text = json.dumps(letter, ensure_ascii=False)
+            self.items[sink].append(text.encode() if spec.codec.kind == "bytes" else text)
+        else:
+            self.items[sink].append(letter)
+
+
+def _type_name(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -1,0 +1,152 @@
+"""A worker's second thread: says how it goes, and ends the process when the coordinator is gone.
+
+It wakes twice a second, so it costs the hot path nothing, and it goes on while a plugin blocks:
+then it looks at the main thread's stack to tell which step is to blame.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import zmq
+from roo.runtime import control
+from roo.runtime.transport import Control, ipc
+
+if TYPE_CHECKING:
+    from roo.runtime.worker import Worker
+
+REPORT_EVERY_MS = 500
+BUSY_AFTER_S = 1.0
+
+
+class Activity:
+    """What the main thread is at: set for every batch, so as cheap as can be."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.since_s = 0.0
+
+    def begin(self, text: str) -> None:
+        """The main thread begins something that may take long."""
+        self.since_s = time.monotonic()
+        self.text = text
+
+    def end(self) -> None:
+        """It is done."""
+        self.text = ""
+
+
+class Watchdog:
+    """The thread. lifeline: a pipe whose other end is the coordinator's: it closes when that dies,
+    by whatever means.
+    """
+
+    def __init__(self, folder: str, worker: int, lifeline: int) -> None:
+        # A context of its own: closing the worker's must not wait for this thread to wake.
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._folder = folder
+        self._index = worker
+        self._lifeline = lifeline
+        self._worker: Worker | None = None
+        self._main = threading.main_thread().ident or 0
+        self._frame: FrameType | None = None
+        self._frame_since_s = 0.0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def watch(self, worker: Worker) -> None:
+        """From now on report this worker's numbers."""
+        self._worker = worker
+
+    def stop(self) -> None:
+        """No more reports. The thread itself ends with the process."""
+        self._stopping = True
+
+    def _run(self) -> None:
+        line: Control | None = None
+        poller = zmq.Poller()
+        poller.register(self._lifeline, zmq.POLLIN)
+        _die_with_parent()
+        while True:
+            if poller.poll(REPORT_EVERY_MS):
+                os._exit(1)
+            if self._stopping:
+                if line is not None:
+                    line.close(0)
+                return
+            if line is None:
+                line = Control(
+                    self._context, ipc(self._folder, "control"), f"watchdog-{self._index}"
+                )
+            stats = self._stats()
+            if stats is not None:
+                line.send(stats)
+
+    def _stats(self) -> control.WorkerStats | None:
+        if self._worker is None:
+            return None
+        try:
+            stats = self._worker.stats()
+        except RuntimeError:  # a dict or deque grew while it was being added up; next time, then
+            return None
+        stats.memory_bytes = memory_bytes()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        stats.cpu_s = usage.ru_utime + usage.ru_stime
+        stats.doing = self._doing(self._worker)
+        return stats
+
+    def _doing(self, worker: Worker) -> str:
+        """What the main thread has been at for longer than BUSY_AFTER_S, or ""."""
+        activity, since_s = worker.activity.text, worker.activity.since_s
+        now_s = time.monotonic()
+        if not activity or now_s - since_s < BUSY_AFTER_S:
+            self._frame = None
+            return ""
+        name, frame = self._step(worker)
+        if frame is None:
+            return f"{activity} for {now_s - since_s:.0f} s"
+        if frame is not self._frame:  # a new call since the last look: slow, but not stuck
+            first = self._frame is None
+            self._frame, self._frame_since_s = frame, since_s if first else now_s
+        return f"{name} for {now_s - self._frame_since_s:.0f} s"
+
+    def _step(self, worker: Worker) -> tuple[str, FrameType | None]:
+        """The step whose function the main thread is in, and that function's frame."""
+        frame = sys._current_frames().get(self._main)
+        called: FrameType | None = None
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<roo "):
+                where = worker.stages.code.where.get(frame.f_lineno)
+                return (f"step {where.part} ({where.function})" if where else "a step"), called
+            called, frame = frame, frame.f_back
+        return "", None
+
+
+def memory_bytes() -> int:
+    """Resident memory of this process."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+    except OSError:  # not Linux: the high-water mark, in bytes on macOS
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process with its parent, should a plugin hold the interpreter lock."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -1,0 +1,397 @@
+"""The worker process: `python -m roo.runtime.worker FOLDER INDEX LIFELINE`.
+
+    hello -> assignment -> (build, preload, open) -> ready -> go -> batches … -> barrier -> exit
+
+One thread does all the work, in a flat loop: take in what has arrived, ask core what to do next,
+do it. A second thread (`watchdog`) tells the coordinator how it goes, also while a plugin blocks.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+import zmq
+from roo import api
+from roo.core.batch import Batch, Header, Kind, Origin, Output
+from roo.core.worker import (
+    Aligned,
+    AllSplitsEnded,
+    Arrived,
+    BarrierOpened,
+    BarrierPassed,
+    Credited,
+    Effect,
+    Event,
+    GiveCredit,
+    Link,
+    Ran,
+    ReadSplit,
+    RunStage,
+    Send,
+    SplitEnded,
+    SplitIdle,
+    SplitReady,
+    Started,
+    WorkerCore,
+)
+from roo.runtime import control
+from roo.runtime.failures import RunFailure, render, say, shorten
+from roo.runtime.latency import Histogram
+from roo.runtime.outlets import Outlet
+from roo.runtime.payload import Keyed, own
+from roo.runtime.preload import keys_of
+from roo.runtime.readers import Readers
+from roo.runtime.stages import Made, Stages
+from roo.runtime.transport import Control, Data, frames_of, ipc, payload_of
+from roo.runtime.watchdog import Activity, Watchdog
+
+GOODBYE_MS = 2_000
+"""How long a last message to the coordinator may take."""
+
+_POLLIN = int(zmq.POLLIN)
+
+
+class Worker:
+    """One worker of one run."""
+
+    def __init__(
+        self, assignment: control.Assignment, line: Control, data: Data, stdout_fd: int
+    ) -> None:
+        plan = assignment.plan
+        self.plan = plan
+        self.worker = assignment.worker
+        self.control = line
+        self.data = data
+        self.activity = Activity()
+        self.latency = Histogram()
+        self.stages = Stages(plan, assignment.worker, assignment.table)
+        self.failures = self.stages.failures
+        self.failures.split_names = [split.name for _, split in assignment.splits.values()]
+        self.outlets = {
+            s.name: Outlet(s, self.failures, self.latency, stdout_fd) for s in plan.spec.sinks
+        }
+        self.readers = Readers(plan, assignment.splits)
+        self.core = WorkerCore(
+            assignment.worker,
+            assignment.workers,
+            len(plan.stages),
+            [Link(e.index, e.from_stage, e.to_stage) for e in plan.exchanges],
+            assignment.mine,
+            table_version=assignment.table.version,
+        )
+        # Exchanges to a sink's stage carry encoded bytes, the others keys and messages.
+        self._sink_at = {
+            s.index: s.entries[0] for s in plan.stages if plan.sink(s.entries[0]) is not None
+        }
+        self._keyed = {e.index: e.to_stage not in self._sink_at for e in plan.exchanges}
+        self._local_sinks = [
+            [s.name for s in plan.spec.sinks if self._writes_here(stage.index, s.name)]
+            for stage in plan.stages
+        ]
+        self._context = api.Context(
+            plan.spec.name, "", assignment.worker, assignment.workers, self._log
+        )
+        self._mine = assignment.mine
+        self._poller = zmq.Poller()
+        self._poller.register(self.control.socket, zmq.POLLIN)
+        self._poller.register(self.data.socket, zmq.POLLIN)
+
+    def _writes_here(self, stage: int, sink: str) -> bool:
+        """Whether a sink without a single writer gets messages from a stage."""
+        if sink in self.plan.stage_of:
+            return False
+        parts = self.plan.parts(stage)
+        return sink in parts or any(self.plan.dead_letters.get(part) == sink for part in parts)
+
+    def _log(self, line: str) -> None:
+        self.control.send(control.Said(line))
+
+    # Starting
+
+    def prepare(self) -> None:
+        """Create the preloaded states and open what this worker writes and reads."""
+        for state in self.plan.spec.states:
+            if state.keys is not None:
+                self.activity.begin(f"preloading the keys of state {state.name}")
+                self.stages.preload(state, keys_of(state.name, state.keys))
+        for name, outlet in self.outlets.items():
+            stage = self.plan.stage_of.get(name)
+            if stage is None or self.stages.table.owner_of(name) == self.worker:
+                outlet.open(api.Context(self.plan.spec.name, name, self.worker,
+                                        self._context.workers, self._log))  # fmt: skip
+        self.readers.open(self._mine, self._context)
+        self.activity.end()
+
+    # Running
+
+    def run(self) -> None:
+        """Until the coordinator says exit."""
+        self._perform(Started())
+        while True:
+            if self.data.socket.getsockopt(zmq.EVENTS) & _POLLIN:
+                self._receive()
+            if self.control.socket.getsockopt(zmq.EVENTS) & _POLLIN and self._obey():
+                return
+            work = self.core.next_work()
+            if work is None:
+                self._wait()
+            elif type(work) is RunStage:
+                self._run_stage(work)
+            else:
+                assert type(work) is ReadSplit
+                self._read(work.split)
+
+    def _receive(self) -> None:
+        for header, frames in self.data.receive():
+            if header.kind is Kind.CREDIT:
+                self._perform(
+                    Credited(header.exchange, header.sender, header.messages, header.cost_bytes)
+                )
+            else:
+                payload = payload_of(header, frames, keyed=self._keyed[header.exchange])
+                self._perform(Arrived(Batch(header, payload)))
+
+    def _obey(self) -> bool:
+        """Take in the coordinator's messages; whether it said exit."""
+        while (message := self.control.receive()) is not None:
+            if type(message) is control.Exit:
+                return True
+            if type(message) is control.Barrier:
+                self._perform(BarrierOpened(message.barrier, message.last))
+        return False
+
+    def _wait(self) -> None:
+        """Nothing to do until a batch, credit, a command or a source's data arrives."""
+        idle = self.core.idle_splits if self.core.may_read else frozenset()
+        ready, wait_ms = self.readers.due(idle)
+        if not ready:
+            watched = {}
+            for split in idle:
+                fileno = self.readers.fileno(split)
+                if fileno is not None:
+                    watched[fileno] = split
+                    self._poller.register(fileno, zmq.POLLIN)
+            events = self._poller.poll(None if wait_ms < 0 else max(wait_ms, 0.2))
+            ready = [watched[fileno] for fileno, _ in events if fileno in watched]
+            for fileno in watched:
+                self._poller.unregister(fileno)
+        for split in ready:
+            self._perform(SplitReady(split))
+
+    def _read(self, split: int) -> None:
+        source = self.readers.source_of(split)
+        self.activity.begin(f"reading {source}")
+        read = self.readers.read(split)
+        if read is None:
+            self.activity.end()
+            self._perform(SplitIdle(split))
+            return
+        messages = len(read.messages)
+        origin = Origin(self.readers.source_index[source], split, read.start, read.offset)
+        header = Header(
+            Kind.BATCH, self.worker, -1, 0, self.core.table_version, self.core.attempt, -1,
+            time.monotonic_ns(), messages, max(read.bytes_read, 32 * messages), origin,
+        )  # fmt: skip
+        self.failures.origin = origin
+        self.failures.locate = read.locate
+        for failure in read.failures:
+            facts = {"message": shorten(failure.frame), "offset": failure.offset}
+            self.failures.handle(source, failure.error, "decode", facts)
+        if messages:
+            self.stages.run_source(source, read.messages)
+        self._ran(0, Batch(header, None))
+        if read.end:
+            self._perform(SplitEnded(split))
+
+    def _run_stage(self, work: RunStage) -> None:
+        header, payload = work.batch
+        self.failures.origin = header.origin
+        self.failures.locate = None
+        sink = self._sink_at.get(work.stage)
+        if sink is None:
+            self.activity.begin("running a batch")
+            self.stages.run_keyed(work.stage, payload)
+        else:
+            self.activity.begin(f"writing sink {sink}")
+            self.outlets[sink].write(payload, header.messages, header.read_ns)
+        self._ran(work.stage, work.batch)
+
+    def _ran(self, stage: int, batch: Batch) -> None:
+        """A stage has run a batch: encode and hand over what it made."""
+        header = batch.header
+        outputs = []
+        # Sinks first: what does not encode may become a dead letter, which the rest then takes.
+        for sink in self._local_sinks[stage]:
+            items = self.stages.take_items(sink)
+            if items:
+                outlet = self.outlets[sink]
+                self.activity.begin(f"writing sink {sink}")
+                outlet.write(outlet.encode(items), len(items), header.read_ns)
+        while made := self.stages.take(stage):
+            outputs += [self._output(one, header) for one in made]
+        self.activity.end()
+        self._perform(Ran(stage, batch, outputs))
+
+    def _output(self, made: Made, parent: Header) -> Output:
+        payload = made.payload
+        messages = len(payload.keys) if isinstance(payload, Keyed) else len(payload)
+        each = max(32, parent.cost_bytes // max(parent.messages, 1))
+        if not isinstance(payload, Keyed):
+            encoded = self.outlets[self._sink_at[made.to_stage]].encode(payload)
+            cost = len(encoded) if isinstance(encoded, bytes) else each * messages
+            return Output(made.exchange, made.receiver, messages, cost, encoded)
+        try:
+            carried = self._carry(payload, made.receiver)
+        except Exception:  # something in it can't be pickled: all but that goes on
+            payload = self.stages.sendable(made)
+            messages = len(payload.keys)
+            carried = self._carry(payload, made.receiver)
+        if isinstance(carried, Keyed):
+            return Output(made.exchange, made.receiver, messages, each * messages, carried)
+        return Output(made.exchange, made.receiver, messages, sum(map(len, carried)), carried)
+
+    def _carry(self, payload: Keyed, receiver: int) -> Keyed | list[bytes]:
+        """A payload as it will reach its receiver: as frames, or as it is on this worker."""
+        return own(payload) if receiver == self.worker else frames_of(payload)
+
+    def _perform(self, event: Event) -> None:
+        for effect in self.core.handle(event):
+            self._do(effect)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Send(receiver, batch):
+                payload = batch.payload
+                frames = payload if isinstance(payload, list) and self._is_frames(batch) else None
+                self.data.send(receiver, batch.header, frames or frames_of(payload))
+            case GiveCredit(receiver, exchange, messages, cost_bytes):
+                header = Header(
+                    Kind.CREDIT, self.worker, exchange, 0, 0, 0, -1, 0, messages, cost_bytes,
+                    Origin(-1, -1, 0, 0),
+                )  # fmt: skip
+                self.data.send(receiver, header, [])
+            case Aligned(stage, _):
+                for name, outlet in self.outlets.items():
+                    if self.plan.stage_of.get(name, stage) == stage:
+                        outlet.flush()
+            case BarrierPassed(barrier):
+                self.control.send(control.Passed(barrier, self.stats()))
+            case AllSplitsEnded():
+                self.control.send(control.Ended())
+
+    def _is_frames(self, batch: Batch) -> bool:
+        """Keyed batches were packed when their size was needed; others are packed now."""
+        return batch.header.kind is Kind.BATCH and self._keyed[batch.header.exchange]
+
+    # Telling
+
+    def stats(self) -> control.WorkerStats:
+        """Everything counted so far. Also called by the watchdog's thread."""
+        readers, failures = self.readers, self.failures
+        return control.WorkerStats(
+            worker=self.worker,
+            pid=os.getpid(),
+            monotonic_s=time.monotonic(),
+            keys=sum(map(len, self.stages.states.values())),
+            queue_messages=self.core.queued_messages,
+            skipped=failures.skipped,
+            dropped=self.stages.dropped,
+            dead_letters=failures.dead_letters,
+            sources={n: (readers.messages[n], readers.bytes_read[n]) for n in readers.messages},
+            steps=self.stages.step_counts(),
+            sinks={n: (o.messages, o.bytes_written) for n, o in self.outlets.items()},
+            errors=dict(failures.counts),
+            ended_splits=frozenset(readers.ended),
+            latency=list(self.latency.counts),
+        )
+
+    def close(self) -> None:
+        """Close every connector."""
+        self.readers.close()
+        for outlet in self.outlets.values():
+            outlet.close()
+
+
+def _tune_collector() -> None:
+    """What is loaded by now stays; and a young generation as large as a batch's garbage.
+
+    Word count makes two million states: with Python's defaults a third of the run goes to
+    walking them again and again (measured in benchmarks/).
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+def _keep_stdout_for_data() -> int:
+    """A descriptor for a stdout sink alone; what plugins print to stdout goes to stderr."""
+    data = os.dup(1)
+    os.dup2(2, 1)
+    return data
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Run one worker and end the process."""
+    folder, index, lifeline = arguments[0], int(arguments[1]), int(arguments[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    stdout_fd = _keep_stdout_for_data()
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    context: zmq.Context[Any] = zmq.Context()
+    line = Control(context, ipc(folder, "control"), f"worker-{index}")
+    watchdog = Watchdog(folder, index, lifeline)
+    watchdog.start()
+    line.send(control.Hello(os.getpid()))
+    code = 1
+    data: Data | None = None
+    try:
+        line.socket.poll()
+        assignment = line.receive()
+        assert isinstance(assignment, control.Assignment)
+        data = Data(context, assignment.data, assignment.worker)
+        worker = Worker(assignment, line, data, stdout_fd)
+        watchdog.watch(worker)
+        worker.prepare()
+        _tune_collector()
+        line.send(control.Ready())
+        line.socket.poll()
+        if type(line.receive()) is control.Go:
+            data.connect()
+            worker.run()
+        worker.close()
+        code = 0
+    except RunFailure as failure:
+        line.send(control.Failed(failure.error))
+    except BrokenPipeError:
+        line.send(control.Quit())
+    except api.ConnectorError as error:
+        line.send(control.Failed({"kind": "sink", "what": error.message, "hint": error.hint}))
+    except BaseException as error:
+        line.send(control.Failed(_unexpected(error)))
+    finally:
+        watchdog.stop()
+        line.close(GOODBYE_MS)
+        if data is not None:
+            data.close(0)
+        context.term()
+    sys.stderr.flush()
+    os._exit(code)  # no interpreter teardown: a million states take a while to free
+
+
+def _unexpected(error: BaseException) -> dict[str, Any]:
+    """Something no policy covers: `sys.exit` in a plugin, out of memory, or a bug in Roo."""
+    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    return {
+        "kind": "worker",
+        "what": say(error),
+        "traceback": render(frames),
+        "hint": "a plugin must not end the process" if isinstance(error, SystemExit) else "",
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
