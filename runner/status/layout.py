@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Generic, TypeVar
 
 from rich.cells import cell_len, set_cell_size
@@ -15,7 +16,10 @@ from roo.status.color import clean
 
 Row = TypeVar("Row")
 Cell = tuple[str, str]
-"""Text and style."""
+"""Text and style: a style of rich, or BAR."""
+
+BAR = "bar"
+"""The style of what `bar` draws: its heavy part stands out, its light part steps back."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,11 @@ def line(cells: Sequence[Cell], width: int, glyphs: Glyphs) -> Text:
     """One line of styled parts, cut at `width` as the last resort, with no space at its end."""
     text = Text(no_wrap=True, overflow="crop", end="")
     for part, style in cells:
-        text.append(readable(part, glyphs), style)
+        if style == BAR:
+            for light, run in groupby(part, glyphs.light.__eq__):
+                text.append("".join(run), "dim" if light else "cyan")
+        else:
+            text.append(readable(part, glyphs), style)
     text.truncate(max(0, width), overflow="crop")
     text.rstrip()
     return text
@@ -102,7 +110,7 @@ def shorten(text: str, width: int, glyphs: Glyphs) -> str:
 
 
 def shorten_path(text: str, width: int, glyphs: Glyphs) -> str:
-    """As `shorten`, but keeps the end, cut at a slash if there is one: the file's name tells more."""
+    """As `shorten`, but keeps the end: the file's name tells more. Cut at a slash if it can be."""
     text = readable(text, glyphs)
     if cell_len(text) <= width or width <= 0:
         return shorten(text, width, glyphs)

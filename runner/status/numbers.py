@@ -67,13 +67,13 @@ def duration(value_s: float | None, *, whole: bool = False) -> str:
         return NOTHING
     if value_s < 0:
         return "-" + duration(-value_s, whole=whole)
-    if whole and value_s < 59.5:
-        return f"{round(value_s)} s"
-    if value_s < 0.995:
-        return f"{value_s:.2f} s"
-    if value_s < 59.95:
-        return f"{value_s:.1f} s"
     seconds = round(value_s)
+    if whole and seconds < 60:
+        return f"{seconds} s"
+    if not whole and value_s < 0.995:
+        return f"{value_s:.2f} s"
+    if not whole and value_s < 59.95:
+        return f"{value_s:.1f} s"
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if hours == 0:
         return f"{minutes}m {seconds % 60:02}s"
@@ -89,7 +89,7 @@ def elapsed(value_s: float) -> str:
 
 def percent(part: float | None) -> str:
     """A part, 0 to 1, as 41%. It is 100% only when nothing is missing, 0% only when nothing is."""
-    if part is None or not math.isfinite(part):
+    if part is None or not math.isfinite(part * 100):
         return NOTHING
     if 0 < part < 1:
         return f"{min(99, max(1, round(part * 100)))}%"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -70,6 +71,8 @@ def utc(now_s: float) -> str:
 class PlainView:
     """Lines on a stream: the status at most once a second, events as they come.
 
+    A stream that nobody reads any more is no reason to stop a run: then nothing is printed.
+
     clock: seconds that only grow; wall: Unix time.
     """
 
@@ -85,18 +88,17 @@ class PlainView:
         self._json = as_json
         self._clock = clock
         self._wall = wall
-        self._started_s = clock()
-        self._printed_s: float | None = None
+        self._started_s = self._printed_s = clock()
 
     def start(self) -> None:
         """The run starts now: the elapsed time of events counts from here."""
-        self._started_s = self._clock()
+        self._started_s = self._printed_s = self._clock()
 
     def update(self, snapshot: RunSnapshot) -> None:
-        """Print the status, unless that was done less than a second ago."""
+        """Print the status, unless the start or the last line was less than a second ago."""
         now_s = self._clock()
         # A tenth of slack: called every 250 ms, a call at 0.999 s must not wait for the next.
-        if self._printed_s is not None and now_s - self._printed_s < INTERVAL_S - 0.1:
+        if now_s - self._printed_s < INTERVAL_S - 0.1:
             return
         self._printed_s = now_s
         self._print(json_line(snapshot, self._wall()) if self._json else line(snapshot))
@@ -115,8 +117,9 @@ class PlainView:
 
     def _print(self, text: str) -> None:
         # One write for text and line break: lines of other processes must not get in between.
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError, ValueError):  # the pipe is broken, the stream closed
+            self._stream.write(text + "\n")
+            self._stream.flush()
 
 
 def _read_per_s(snapshot: RunSnapshot) -> float:

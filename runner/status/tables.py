@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 from roo.status import numbers
-from roo.status.layout import Cell, Column, Glyphs, bar, shorten_path
+from roo.status.layout import BAR, Cell, Column, Glyphs, bar, shorten_path
 from roo.status.snapshot import RunSnapshot, WorkerRow
 
 NAME_CELLS = 10
@@ -33,7 +33,7 @@ def worker_columns(*, wide: bool, glyphs: Glyphs) -> list[Column[WorkerRow]]:
     """The columns of the workers' table. wide: memory to the unit's name."""
 
     def ring(worker: WorkerRow, width: int) -> Cell:
-        return bar(worker.intervals, width, glyphs), "cyan"
+        return bar(worker.intervals, width, glyphs), BAR
 
     def memory(worker: WorkerRow, _: int) -> Cell:
         text = numbers.size(worker.memory_bytes)

@@ -14,6 +14,7 @@ from rich.text import Text
 from roo.status import numbers
 from roo.status.layout import (
     ASCII,
+    BAR,
     UNICODE,
     Cell,
     Glyphs,
@@ -83,30 +84,23 @@ def render(
 
 def _header(snapshot: RunSnapshot, width: int, glyphs: Glyphs) -> list[Text]:
     """Two lines: pipeline, phase, elapsed and progress; then the numbers of the whole run."""
-    known = snapshot.progress is not None
+    part, eta_s = snapshot.progress, snapshot.eta_s
     facts: list[Cell] = [
         (snapshot.phase, _PHASES.get(snapshot.phase, "bold")),
         (numbers.elapsed(snapshot.elapsed_s), ""),
     ]
-    progress: list[Cell] = []
-    if known:
-        progress.append((f"{numbers.percent(snapshot.progress):>4}", "bold"))
-    if known and snapshot.eta_s is not None:
-        progress.append((f"eta {numbers.duration(snapshot.eta_s, whole=True)}", ""))
-    parts = _leading([*facts, *progress], width - NAME_CELLS_MIN - 2)
-    left = width - _cells(parts) - 2
-    bar_cells = min(BAR_CELLS_MAX, left - NAME_CELLS_MIN - 2)
-    with_bar = known and bar_cells >= BAR_CELLS_MIN
-    name = shorten(snapshot.pipeline, left - BAR_CELLS_MIN - 2 if with_bar else left, glyphs)
-    if with_bar:
+    if part is not None:
+        facts.append((f"{numbers.percent(part):>4}", "bold"))
+        if eta_s is not None:
+            facts.append((f"eta {numbers.duration(eta_s, whole=True)}", ""))
+    facts = _leading(facts, width - NAME_CELLS_MIN - 2)
+    left = width - _cells(facts) - 2  # for the name, and the bar with two spaces before it
+    has_bar = part is not None and left >= NAME_CELLS_MIN + 2 + BAR_CELLS_MIN
+    name = shorten(snapshot.pipeline, left - BAR_CELLS_MIN - 2 if has_bar else left, glyphs)
+    if part is not None and has_bar:
         bar_cells = min(BAR_CELLS_MAX, left - cell_len(name) - 2)
-        drawn = bar([(0.0, snapshot.progress or 0.0)], bar_cells, glyphs)
-        done = drawn.rstrip(glyphs.light)
-        parts[2:2] = [(done, "green"), (drawn[len(done) :], "dim")]
-    first: list[Cell] = [(name, "bold")]
-    for part in parts:
-        joined = with_bar and part is parts[3]  # the bar's two halves
-        first += [part] if joined else [("  ", ""), part]
+        facts.insert(2, (bar([(0.0, part)], bar_cells, glyphs), BAR))
+    first: list[Cell] = [(name, "bold"), *facts]
 
     read_per_s = sum(source.messages_per_s for source in snapshot.sources)
     second: list[Cell] = [
@@ -117,8 +111,8 @@ def _header(snapshot: RunSnapshot, width: int, glyphs: Glyphs) -> list[Text]:
         (f"p50 {numbers.milliseconds(snapshot.p50_ms)} ms", ""),
         (f"p99 {numbers.milliseconds(snapshot.p99_ms)} ms", ""),
     ]
-    spaced = [cell for part in _leading(second, width) for cell in (("  ", ""), part)]
-    return [line(first, width, glyphs), line(spaced[1:], width, glyphs)]
+    second = _leading(second, width)
+    return [line(_spaced(cells), width, glyphs) for cells in (first, second)]
 
 
 def _leading(parts: list[Cell], width: int) -> list[Cell]:
@@ -126,6 +120,10 @@ def _leading(parts: list[Cell], width: int) -> list[Cell]:
     while len(parts) > 1 and _cells(parts) > width:
         parts = parts[:-1]
     return parts
+
+
+def _spaced(parts: list[Cell]) -> list[Cell]:
+    return [cell for part in parts for cell in (part, ("  ", ""))]
 
 
 def _cells(parts: list[Cell]) -> int:
