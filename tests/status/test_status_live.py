@@ -80,7 +80,7 @@ def test_a_new_size_starts_over(console: Console) -> None:
     view.start()
     view.update(samples.running())
     assert CLEAR not in written(console)
-    console.size = (120, 30)  # type: ignore[assignment]
+    console.size = (120, 30)
     view.update(samples.running())
     resized = written(console)
     assert CLEAR in resized
