@@ -1,0 +1,1 @@
+"""Tests of the example pipelines, their plugin functions and their data."""
