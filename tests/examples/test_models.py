@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def run_wordcount() -> Iterator[tuple[str, str]]:
 
 
 def run_wordcount_letters() -> Iterator[tuple[str, str]]:
-    totals = {key: wordcount_letters.LetterTotal() for key in models.ascii_lowercase}
+    totals = {key: wordcount_letters.LetterTotal() for key in ascii_lowercase}
     for line in (models.DATA / "bill_of_rights.txt").read_text().splitlines():
         for message in wordcount.split(line):
             key = wordcount_letters.letter(message)
