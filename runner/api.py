@@ -138,10 +138,13 @@ class Sink:
 
     takes_bytes: `write` is given encoded bytes (whole frames), else a list of messages.
     single_writer: one worker writes for all (a file); else every worker has a writer of its own.
+    header: what belongs before everything else (a row of column names), set before `open`: a sink
+    writes it when it begins an empty output.
     """
 
     takes_bytes: ClassVar[bool] = True
     single_writer: bool = True
+    header: bytes = b""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
@@ -201,3 +204,7 @@ class Codec:
     def encoder(self) -> Encoder:
         """A new encoder, for one stream from its beginning."""
         raise NotImplementedError
+
+    def header(self) -> bytes:
+        """What belongs before all messages of one output; encoders never write it themselves."""
+        return b""
