@@ -1,0 +1,1 @@
+"""The figures of Roo: `python -m benchmarks` from the top of the checkout."""

@@ -1,0 +1,84 @@
+"""The benchmark itself, small: it measures, it verifies, and a wrong output ends it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as benchmark
+from benchmarks import throughput, wordcount
+from benchmarks.measure import Reach, Series, ratio
+from benchmarks.settings import ROOT
+from benchmarks.wordcount import Job
+
+DEADLINE_S = 120
+
+
+@pytest.mark.slow
+def test_the_command_measures_and_writes_json(tmp_path: Path) -> None:
+    report = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks", "--only", "zipf,startup", "--runs", "1"]
+    done = subprocess.run(
+        [*command, "--words", "20000", "--json", report],
+        cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(report.read_text())["figures"]
+    assert [figure["name"] for figure in figures] == ["zipf", "startup"]
+    assert [one["candidate"] for one in figures[0]["series"]] == [
+        wordcount.HAND, wordcount.HAND_GC_OFF, wordcount.ROO_1, wordcount.ROO_2,
+    ]  # fmt: skip
+    assert all(one["median"] > 0 for figure in figures for one in figure["series"])
+    assert wordcount.ROO_2 in done.stdout
+
+
+@pytest.mark.slow
+def test_a_wrong_output_ends_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forgetful(words: Path, counts: Path, *options: str) -> Job:
+        """The hand-written loop, and then its last update is cut off."""
+        cut = "import sys; p = sys.argv[1]; lines = open(p).readlines(); "
+        cut += "open(p, 'w').writelines(lines[:-1])"
+        loop = wordcount.by_hand(words, counts).commands[0]
+        script = 'counts=$1; shift; "$@" && exec "$0" -c "$CUT" "$counts"'
+        command = ["env", f"CUT={cut}", "sh", "-c", script, sys.executable, counts, *loop]
+        return Job([command], words, [counts])
+
+    monkeypatch.setattr(throughput, "by_hand", forgetful)
+    assert benchmark.main(["--only", "zipf", "--runs", "1", "--words", "20000"]) == 1
+    assert "WrongOutput: " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_failed_process_ends_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(words: Path, counts: Path, *options: str) -> Job:
+        return Job([[sys.executable, "-c", "raise SystemExit('gave up')"]], words, [counts])
+
+    monkeypatch.setattr(throughput, "by_hand", failing)
+    assert benchmark.main(["--only", "zipf", "--runs", "1", "--words", "20000"]) == 1
+    assert "gave up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--only", "zopf"], ["--runs", "0"], ["--words", "many"]])
+def test_refuses_what_it_cannot_do(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        benchmark.main(option)
+    assert ended.value.code == 2
+    assert option[1] in capsys.readouterr().err
+
+
+def test_ratios_of_medians_and_of_rounds() -> None:
+    slow = Series("slow", "words_per_s", (10.0, 20.0, 30.0))
+    fast = Series("fast", "words_per_s", (40.0, 30.0, 90.0))
+    found = ratio("fast / slow", [fast], [slow], Reach(2.5))
+    assert (found.of_medians, found.of_rounds) == (2.0, 3.0)
+    assert found.reach is not None
+    assert not found.reach.holds(found.of_medians)
+    assert found.reach.holds(found.of_rounds)
