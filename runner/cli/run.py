@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roo.cli.common import (
     add_pipeline_options,
@@ -13,6 +13,9 @@ from roo.cli.common import (
     load_checked,
     plan_of,
 )
+
+if TYPE_CHECKING:
+    from roo.status.snapshot import Summary
 
 
 def add_parser(subparsers: Any) -> None:
@@ -57,19 +60,27 @@ def run(arguments: argparse.Namespace) -> int:
 
     to_terminal = any(s.type == "stdout" for s in spec.sinks) and sys.stdout.isatty()
     view = choose(arguments.status, arguments.log_format, sys.stderr, data_on_terminal=to_terminal)
+    hear = arguments.status != "none"
     try:
-        summary = Coordinator(plan, splits, spec.workers, view).run()
+        summary = Coordinator(plan, splits, spec.workers, view, hear_stderr=hear).run()
     except ForcedExit as forced:
         return forced.code
+    return _say(summary, as_json=arguments.json, quiet=arguments.status == "none")
+
+
+def _say(summary: Summary, *, as_json: bool, quiet: bool) -> int:
+    """The summary, and the error last: it is what should still be seen. The exit code."""
     from roo.status import errors
     from roo.status import summary as words
+    from roo.status.color import wants_color
 
-    if summary.error:
-        print(errors.format_error(summary.error), file=sys.stderr)
-    if arguments.json:
+    color = wants_color(sys.stderr)
+    if as_json:
         print(words.as_json(summary))
-    elif arguments.status != "none":
-        print(words.text(summary, color=sys.stderr.isatty()), file=sys.stderr)
+    elif not quiet:
+        print(words.text(summary, color), end="", file=sys.stderr)
+    if summary.error:
+        print(errors.format_error(summary.error, color), end="", file=sys.stderr)
     if summary.outcome != "failed":
         return 0
     return 3 if summary.error and summary.error.get("environment") else 1

@@ -374,18 +374,27 @@ class WorkerCore:
                 self._align(stage, effects)
 
     def _align(self, stage: int, effects: list[Effect]) -> None:
+        """Everything before the barrier has run here: pass it on, let go of what was held."""
         assert self._barrier is not None
         effects.append(Aligned(stage, self._barrier))
         self._cut[stage].clear()
         self._inbox[stage].extendleft(reversed(self._held[stage]))
         self._held[stage].clear()
         self._stages_aligned += 1
-        for link in self._out_of[stage]:
-            for receiver in range(self.workers):
-                self._dispatch(receiver, self._barrier_on(link.exchange, receiver), effects)
         if self._stages_aligned == self.stages:
             effects.append(BarrierPassed(self._barrier))
             self._barrier = None
+            return
+        for link in self._out_of[stage]:
+            for receiver in range(self.workers):
+                batch = self._barrier_on(link.exchange, receiver)
+                if receiver == self.worker:
+                    self._arrived(batch)
+                else:
+                    effects.append(Send(receiver, batch))
+        # Only now may this worker's own later stages align: their barriers must leave after these.
+        for link in self._out_of[stage]:
+            self._pass_barriers(link.to_stage, effects)
 
     def _barrier_on(self, exchange: int, receiver: int) -> Batch:
         sequence = self._sequence_out[exchange, receiver]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import socket
@@ -35,11 +36,32 @@ class ForcedExit(BaseException):
         self.code = 128 + number
 
 
+class _Lines:
+    """The stderr of one worker, cut into lines that say whose they are."""
+
+    def __init__(self, worker: int) -> None:
+        self._prefix = f"worker {worker}: "
+        self._rest = b""
+
+    def split(self, data: bytes) -> list[str]:
+        """Whole lines; at the end (no data) the rest as well."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if not data and self._rest:
+            lines, self._rest = [self._rest], b""
+        return [self._prefix + line.decode("utf-8", "replace") for line in lines]
+
+
 class Coordinator:
     """One run on this machine. `run` returns its summary; the outcome is in it."""
 
     def __init__(
-        self, plan: Plan, splits: dict[int, tuple[str, Split]], workers: int, view: View
+        self,
+        plan: Plan,
+        splits: dict[int, tuple[str, Split]],
+        workers: int,
+        view: View,
+        *,
+        hear_stderr: bool,
     ) -> None:
         self._plan = plan
         self._view = view
@@ -53,6 +75,8 @@ class Coordinator:
         self._workers = Workers(self._folder.path)
         self._identities: dict[int, bytes] = {}
         self._heard_s = dict.fromkeys(range(workers), self._started_s)
+        self._hear_stderr = hear_stderr
+        self._stderr: dict[int, _Lines] = {}
         self._signals = 0
         self._summary: Summary | None = None
         self._gone: set[int] = set()
@@ -66,17 +90,26 @@ class Coordinator:
         context: zmq.Context[Any] = zmq.Context()
         self._view.start()
         try:
-            self._workers.spawn(self._count, stdin_worker=self._stdin_worker())
+            self._workers.spawn(
+                self._count, stdin_worker=self._stdin_worker(), hear_stderr=self._hear_stderr
+            )
             self._socket = open_socket(context, zmq.ROUTER)
             self._socket.bind(ipc(self._folder.path, "control"))
             poller = zmq.Poller()
             poller.register(self._socket, zmq.POLLIN)
             poller.register(wake_read, zmq.POLLIN)
+            for worker, process in enumerate(self._workers.processes):
+                if process.stderr is not None:
+                    self._stderr[process.stderr.fileno()] = _Lines(worker)
+                    poller.register(process.stderr.fileno(), zmq.POLLIN)
             look_s = time.monotonic()
             while self._summary is None:
                 for ready, _ in poller.poll(LOOK_EVERY_S * 1000):
                     if ready is self._socket:
                         self._hear()
+                    elif ready in self._stderr:
+                        if not self._relay(ready):
+                            poller.unregister(ready)
                     else:
                         wake_read.recv(64)
                         self._handle(core.StopRequested())
@@ -84,6 +117,9 @@ class Coordinator:
                     look_s = time.monotonic()
                     self._look(look_s)
             self._workers.wait()
+            for fileno in self._stderr:
+                while self._relay(fileno):
+                    pass
             return self._summary
         finally:
             for number, handler in handlers.items():
@@ -107,6 +143,13 @@ class Coordinator:
         self._event("stopping: finishing what has been read (again to stop at once)")
 
     # Hearing
+
+    def _relay(self, fileno: int) -> bool:
+        """Show what a worker wrote to stderr; False when it has closed it."""
+        data = os.read(fileno, 1 << 16)
+        for line in self._stderr[fileno].split(data):
+            self._event(line)
+        return bool(data)
 
     def _hear(self) -> None:
         while self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:

@@ -62,8 +62,11 @@ class Workers:
         self._lifeline_read, self._lifeline_write = os.pipe()
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def spawn(self, count: int, *, stdin_worker: int | None) -> None:
+    def spawn(self, count: int, *, stdin_worker: int | None, hear_stderr: bool) -> None:
         """Start `count` workers. stdin_worker: the one that gets this process's stdin.
+
+        hear_stderr: what workers write to stderr (a plugin's prints, a crash) comes through pipes,
+        for a view that owns the terminal; else they write to this process's own.
 
         Signals are ignored while spawning, and so in the workers from their first instruction: a
         Ctrl-C reaches the whole process group, and it is the coordinator that answers it.
@@ -76,6 +79,7 @@ class Workers:
                     subprocess.Popen(
                         [*command, str(self._lifeline_read)],
                         stdin=None if index == stdin_worker else subprocess.DEVNULL,
+                        stderr=subprocess.PIPE if hear_stderr else None,
                         pass_fds=(self._lifeline_read,),
                     )
                 )

@@ -1,0 +1,131 @@
+"""What comes from outside the file: `${V}` in its strings, and `--set path=value`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from roo.spec.findings import Finding
+from roo.spec.model import Path
+from roo.spec.text import Document, Loader
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-|:\?)([^}]*))?\}")
+_CODE = {"call", "partition", "factory", "decode", "encode", "class", "name", "type", "from"}
+_NAMED = ("sources", "states", "steps", "sinks")
+
+
+def substitute(document: Document, environ: Mapping[str, str]) -> None:
+    """Put the environment into the string leaves: `${V}`, `${V:-default}`, `${V:?message}`.
+
+    Never into keys, names, code references or tests. A leaf that is one reference and nothing else
+    is typed afterwards as YAML would type it, so `workers: "${N:-2}"` is a number. `$${` stands
+    for `${`.
+    """
+
+    def replace(value: Any, path: Path) -> Any:
+        if isinstance(value, dict):
+            return {key: replace(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [replace(item, (*path, i)) for i, item in enumerate(value)]
+        if isinstance(value, str) and "${" in value and path[-1:] and path[-1] not in _CODE:
+            return _expand(document, value, path, environ)
+        return value
+
+    if isinstance(document.data, dict):
+        document.data = {
+            key: value if key == "tests" else replace(value, (key,))
+            for key, value in document.data.items()
+        }
+
+
+def _expand(document: Document, text: str, path: Path, environ: Mapping[str, str]) -> Any:
+    def one(match: re.Match[str]) -> str:
+        name, how, rest = match[1], match[2], match[3]
+        if name is None:
+            return "${"
+        if environ.get(name) or (name in environ and how is None):
+            return environ[name]
+        if how == ":-":
+            return rest
+        what = f"the environment has no {name}"
+        if how == ":?":
+            what = f"{what}: {rest}"
+        document.find(path, "no-variable", what, f"set {name}, or write ${{{name}:-default}}")
+        return ""
+
+    result = _REFERENCE.sub(one, text)
+    whole = _REFERENCE.fullmatch(text)
+    return _typed(result) if whole and whole[1] else result
+
+
+def _typed(text: str) -> Any:
+    """A number, true, false — or the text itself. (YAML's `yes`, dates and null stay text.)"""
+    try:
+        value = yaml.load(text, Loader=Loader)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, bool):
+        return value if text.lower() in ("true", "false") else text
+    return value if isinstance(value, (int, float)) else text
+
+
+def override(document: Document, overrides: list[str]) -> None:
+    """Apply `--set path=value`: dots between names, steps by name or index, the value as YAML."""
+    for text in overrides:
+        path_text, equals, value_text = text.partition("=")
+        names = path_text.split(".")
+        if not equals or not all(names):
+            _bad(document, text, "it must read path=value", "e.g. --set cluster.workers=3")
+            continue
+        try:
+            value = yaml.load(value_text, Loader=Loader) if value_text else ""
+        except yaml.YAMLError:
+            value = value_text
+        _set(document, text, names, value)
+
+
+def _set(document: Document, text: str, names: list[str], value: Any) -> None:
+    here = document.data
+    for depth, name in enumerate(names):
+        last = depth == len(names) - 1
+        if isinstance(here, list):
+            index = _index(here, name)
+            if index is None:
+                known = [str(i["name"]) for i in here if isinstance(i, dict) and "name" in i]
+                _bad(document, text, f"there is no '{name}'", _did_you_mean(name, known))
+                return
+            if last:
+                here[index] = value
+                return
+            here = here[index]
+            continue
+        if not isinstance(here, dict):
+            _bad(document, text, f"'{names[depth - 1]}' has no options", "see the file")
+            return
+        if depth == 1 and names[0] in _NAMED and name not in here:
+            hint = _did_you_mean(name, list(here))
+            _bad(document, text, f"{names[0]} has no '{name}'", hint)
+            return
+        if last:
+            here[name] = value
+            return
+        here = here.setdefault(name, {})
+
+
+def _index(items: list[Any], name: str) -> int | None:
+    for index, item in enumerate(items):
+        if isinstance(item, dict) and item.get("name") == name:
+            return index
+    return int(name) if name.isdecimal() and int(name) < len(items) else None
+
+
+def _bad(document: Document, text: str, what: str, hint: str) -> None:
+    document.findings.append(Finding(document.file, 1, 1, "bad-set", f"--set {text}: {what}", hint))
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    from roo.spec.words import did_you_mean
+
+    return did_you_mean(word, known)

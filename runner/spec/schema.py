@@ -1,0 +1,121 @@
+"""The JSON Schema of the pipeline file, and its errors in words."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from roo.spec.model import Path
+from roo.spec.text import Document
+from roo.spec.words import did_you_mean, kind_of, listed
+
+_TYPES = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "a mapping",
+    "array": "a list",
+}
+
+
+@cache
+def schema() -> Any:
+    """The schema, as installed with the package."""
+    return json.loads(resources.files("roo.schemas").joinpath("pipeline.schema.json").read_text())
+
+
+def check(document: Document) -> None:
+    """Add a finding for everything the schema objects to."""
+    from jsonschema.validators import Draft7Validator
+
+    seen: set[tuple[Path, str, str]] = set()
+    for error in Draft7Validator(schema()).iter_errors(document.data):
+        for path, code, what, hint, key in _said(error):
+            if (path, code, what) not in seen:
+                seen.add((path, code, what))
+                document.find(path, code, what, hint, key=key)
+
+
+def _said(error: Any) -> list[tuple[Path, str, str, str, bool]]:
+    """(path, code, what, hint, whether the key is to blame) for one error of the validator."""
+    path: Path = tuple(error.absolute_path)
+    where = _where(path)
+    value, rule, wanted = error.instance, error.schema, error.validator_value
+    if "propertyNames" in error.absolute_schema_path:
+        what = f"'{value}' can't be a name"
+        hint = "begin with a letter; then letters, digits, - and _"
+        return [((*path, value), "bad-name", what, hint, True)]
+    match error.validator:
+        case "additionalProperties":
+            known = list(rule.get("properties", {}))
+            extra = [name for name in value if name not in known]
+            return [
+                ((*path, name), "unknown-option", f"{where} has no option '{name}'",
+                 _suggest(name, known), True)
+                for name in extra
+            ]  # fmt: skip
+        case "required":
+            missing = [name for name in wanted if name not in value]
+            return [
+                (path, "missing-option", f"{where} needs '{name}'", _example(rule, name), False)
+                for name in missing
+            ]
+        case "type":
+            types = [wanted] if isinstance(wanted, str) else wanted
+            right = listed((_TYPES.get(t, t) for t in types), "or")
+            what = f"{where} must be {right}, not {kind_of(value)}"
+            return [(path, "wrong-type", what, _like(rule), False)]
+        case "enum" | "const":
+            known = [str(v) for v in (wanted if isinstance(wanted, list) else [wanted])]
+            what = f"{where} can't be {kind_of(value)}"
+            return [(path, "unknown-value", what, _suggest(str(value), known), False)]
+        case "pattern":
+            title = str(rule.get("title", "value")).lower()
+            what = f"{where}: '{value}' is not a {title}"
+            return [(path, "bad-value", what, _like(rule), False)]
+        case "minimum" | "exclusiveMinimum" | "maximum":
+            words = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most"}
+            what = f"{where} is {value}; it must be {words[error.validator]} {wanted}"
+            return [(path, "out-of-range", what, _like(rule), False)]
+        case "minProperties" | "minItems" | "minLength":
+            return [(path, "empty", f"{where} is empty", _like(rule), False)]
+        case "maxProperties":
+            what = f"{where} takes one of {listed(rule.get('properties', {}), 'or')}"
+            return [(path, "too-many", f"{what}, not {listed(value)}", "keep one of them", False)]
+        case _:
+            return [(path, "bad-value", f"{where} is not as it should be", _like(rule), False)]
+
+
+def _where(path: Path) -> str:
+    """A node in words: `sources.lines.path`; the whole file is `the file`."""
+    return ".".join(str(part) for part in path) or "the file"
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    hint = did_you_mean(word, known)
+    return hint.replace("there is ", "it may be ", 1) if hint.startswith("there is") else hint
+
+
+def _example(rule: Any, name: str) -> str:
+    examples = _resolved(rule.get("properties", {}).get(name, {})).get("examples")
+    if not examples:
+        return f"add `{name}: …`"
+    return f"e.g. `{name}: {_short(examples[0])}`"
+
+
+def _like(rule: Any) -> str:
+    examples = rule.get("examples")
+    return f"e.g. {_short(examples[0])}" if examples else ""
+
+
+def _resolved(rule: Any) -> Any:
+    reference = rule.get("$ref", "")
+    return schema()["definitions"][reference.rpartition("/")[2]] if reference else rule
+
+
+def _short(example: Any) -> str:
+    text = example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,206 @@
+"""YAML text -> plain data, and the place of every node in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+import yaml
+from roo.spec.findings import Finding
+from roo.spec.model import Path
+
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+NODES_MAX = 100_000
+"""Aliases can make a short file endless; no honest pipeline file comes near this."""
+
+_STR = "tag:yaml.org,2002:str"
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
+
+
+@dataclass
+class Document:
+    """A parsed file. values, keys: (line, column) from 1 of each value, and of each mapping key."""
+
+    file: str
+    data: Any = None
+    values: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def place(self, path: Path, *, key: bool = False) -> tuple[int, int]:
+        """Where a node stands, or else the nearest one around it."""
+        if key and path in self.keys:
+            return self.keys[path]
+        while path not in self.values and path:
+            path = path[:-1]
+        return self.values.get(path, (1, 1))
+
+    def find(self, path: Path, code: str, what: str, hint: str = "", *, key: bool = False) -> None:
+        """Add a finding at a node."""
+        self.findings.append(Finding(self.file, *self.place(path, key=key), code, what, hint))
+
+
+def read(file: str) -> Document:
+    """Parse a file. Whatever is wrong with it is among the document's findings."""
+    document = Document(file)
+    text = _text(document)
+    if text is not None:
+        parse(text, document)
+    return document
+
+
+def parse(text: str, document: Document) -> None:
+    """Parse YAML text into the document."""
+    try:
+        node = yaml.compose(text, Loader=Loader)
+    except yaml.YAMLError as error:
+        document.findings.append(_syntax(document.file, error))
+        return
+    except (RecursionError, ValueError) as error:
+        document.find((), "yaml-syntax", f"this can't be read: {type(error).__name__}")
+        return
+    if node is None:
+        document.find((), "empty-file", "the file is empty", "begin with `version: 1`")
+        return
+    try:
+        document.data = _Converter(document).convert(node, ())
+    except (RecursionError, _TooMany):
+        document.find((), "yaml-alias", "aliases make this file endless", "write it out")
+        document.data = None
+
+
+def _text(document: Document) -> str | None:
+    path = FilePath(document.file)
+    what, hint = "", "name a pipeline file (YAML)"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        code, what = "no-file", f"there is no file {document.file}"
+        near = _near(path)
+        hint = f"did you mean '{near}'?" if near else "check the path"
+    except IsADirectoryError:
+        code, what = "is-a-folder", f"{document.file} is a folder"
+    except PermissionError:
+        code, what, hint = "no-permission", f"{document.file} may not be read", "see its mode"
+    except (OSError, ValueError) as error:
+        code, what = "unreadable", f"{document.file} can't be read: {error}"
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+            if "\0" not in text:
+                return text
+            line = text[: text.index("\0")].count("\n") + 1
+        except UnicodeDecodeError as error:
+            line = data[: error.start].count(b"\n") + 1
+        hint = "a pipeline file is UTF-8 text"
+        document.findings.append(
+            Finding(document.file, line, 1, "not-text", "this is not UTF-8 text", hint)
+        )
+        return None
+    document.find((), code, what, hint)
+    return None
+
+
+def _near(path: FilePath) -> str:
+    from difflib import get_close_matches
+
+    try:
+        files = [str(p) for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml")]
+    except OSError:
+        return ""
+    return next(iter(get_close_matches(str(path), files, n=1)), "")
+
+
+def _syntax(file: str, error: yaml.YAMLError) -> Finding:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    what = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "bad YAML")
+    context = getattr(error, "context", None)
+    if context:
+        what = f"{what} {context}"
+    hint = "see the indentation, quotes and colons around here"
+    if "\\t" in what or "tab" in what:
+        hint = "indent with spaces; YAML allows no tabs"
+    elif "mapping values are not allowed" in what:
+        hint = "quote the text that holds a `: `, or see the indentation"
+    return Finding(file, line, column, "yaml-syntax", what, hint)
+
+
+class _TooMany(Exception):
+    pass
+
+
+class _Converter:
+    """Nodes -> plain data: dict, list, str, int, float, bool, None."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._scalars = yaml.constructor.SafeConstructor()
+        self._nodes = 0
+
+    def convert(self, node: Any, path: Path) -> Any:
+        self._nodes += 1
+        if self._nodes > NODES_MAX:
+            raise _TooMany
+        self._document.values[path] = _place(node)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.convert(item, (*path, i)) for i, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _mapping(self, node: Any, path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is None or key_node.tag != _STR:
+                self._bad_key(key_node, key)
+                continue
+            at = (*path, key)
+            if key in found:
+                line = self._document.keys[at][0]
+                what = f"'{key}' stands here twice (first in line {line})"
+                self._find(key_node, "duplicate-key", what, "keep one of them")
+                continue
+            self._document.keys[at] = _place(key_node)
+            found[key] = self.convert(value_node, at)
+        return found
+
+    def _bad_key(self, node: Any, text: str | None) -> None:
+        if text == "<<":
+            what, hint = "merge keys are not supported", "write the keys out"
+            self._find(node, "yaml-merge", what, hint)
+        elif text is None:
+            self._find(node, "bad-key", "a key must be text", "write `key: value`")
+        else:
+            kind = node.tag.rpartition(":")[2]
+            what = f"YAML reads the key {text} as {kind}, not as text"
+            self._find(node, "bad-key", what, f"quote it: '{text}'")
+
+    def _scalar(self, node: Any, path: Path) -> Any:
+        if node.tag.endswith(":bool") and node.value.lower() not in ("true", "false"):
+            what = f"YAML reads {node.value} as {_bool_word(node.value)}"
+            hint = f"write true or false, or quote it: '{node.value}'"
+            self._find(node, "yaml-word", what, hint)
+        if node.tag not in _PLAIN_TAGS:
+            # A date and the like: what stands there is what is meant.
+            return node.value
+        try:
+            return self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            return node.value
+
+    def _find(self, node: Any, code: str, what: str, hint: str) -> None:
+        self._document.findings.append(
+            Finding(self._document.file, *_place(node), code, what, hint)
+        )
+
+
+def _place(node: Any) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _bool_word(text: str) -> str:
+    return "true" if text.lower() in ("yes", "on", "y") else "false"

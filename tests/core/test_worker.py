@@ -1,0 +1,151 @@
+"""The worker's machine: flow control, order, barriers; by seeds, over whole clusters."""
+
+from __future__ import annotations
+
+import pytest
+from roo.core.batch import Batch, Header, Kind, Origin, Output
+from roo.core.worker import (
+    AllSplitsEnded,
+    Arrived,
+    Credited,
+    GiveCredit,
+    Link,
+    ProtocolError,
+    Ran,
+    ReadSplit,
+    RunStage,
+    Send,
+    SplitEnded,
+    SplitIdle,
+    SplitReady,
+    Started,
+    WorkerCore,
+)
+
+from tests.core.cluster import Cluster
+
+CHAIN = [Link(0, 0, 1), Link(1, 1, 2)]
+SKIPPING = [Link(0, 0, 1), Link(1, 0, 2), Link(2, 1, 2), Link(3, 2, 3)]
+GRAPHS = {"chain": (3, CHAIN), "skipping": (4, SKIPPING), "no exchange": (1, [])}
+
+
+def header(**more: object) -> Header:
+    plain = Header(Kind.BATCH, 0, 0, 0, 1, 1, -1, 0, 1, 1, Origin(0, 0, 0, 0))
+    return plain._replace(**more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(20))
+def test_everything_read_runs_through_every_stage_once(
+    graph: str, workers: int, seed: int
+) -> None:
+    stages, links = GRAPHS[graph]
+    cluster = Cluster(seed, workers, stages, links, reads=30)
+    cluster.run()
+    assert cluster.ended == set(range(workers))
+    arriving = [workers * 30] + [0] * (stages - 1)
+    for link in links:
+        arriving[link.to_stage] += arriving[link.from_stage]
+    for stage in range(1, stages):
+        numbers = [number for _, s, number in cluster.ran if s == stage]
+        assert len(numbers) == len(set(numbers)) == arriving[stage]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("seed", range(60))
+def test_a_barrier_cuts_every_channel_and_passes_everywhere(graph: str, seed: int) -> None:
+    """The cluster itself checks that no message crosses the cut, before or after."""
+    stages, links = GRAPHS[graph]
+    cluster = Cluster(seed, 1 + seed % 3, stages, links, reads=25, barrier_at=seed * 7 % 150,
+                      last=seed % 2 == 0)  # fmt: skip
+    cluster.run()
+    assert cluster.passed == set(range(cluster.workers))
+    if not cluster.last:
+        assert not any(cluster.left), "a barrier that is not the last one stops nothing"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_worker_that_stands_still_holds_back_the_sources(seed: int) -> None:
+    """A sleeping worker takes in no more than its windows allow, whatever the others read."""
+    cluster = Cluster(seed, 2, 3, CHAIN, reads=500)
+    cluster.held_up = {1}
+    cluster.run()
+    assert cluster.left[0] > 400
+    cluster.held_up = set()
+    cluster.run()
+    assert cluster.left == [0, 0]
+
+
+def test_the_highest_stage_runs_first_and_sources_last() -> None:
+    core = WorkerCore(0, 1, 3, CHAIN, [7])
+    core.handle(Started())
+    core.handle(Arrived(Batch(header(exchange=0), "low")))
+    core.handle(Arrived(Batch(header(exchange=1), "high")))
+    first = core.next_work()
+    assert isinstance(first, RunStage)
+    assert first.stage == 2
+    second = core.next_work()
+    assert isinstance(second, RunStage)
+    assert second.stage == 1
+    assert core.next_work() == ReadSplit(7)
+
+
+def test_a_gap_in_a_channel_is_a_bug() -> None:
+    core = WorkerCore(0, 2, 2, [Link(0, 0, 1)], [])
+    core.handle(Arrived(Batch(header(sender=1), "")))
+    with pytest.raises(ProtocolError, match="expected batch 1 from worker 1"):
+        core.handle(Arrived(Batch(header(sender=1, sequence=2), "")))
+
+
+def test_frames_of_an_older_attempt_are_dropped() -> None:
+    core = WorkerCore(0, 2, 2, [Link(0, 0, 1)], [], attempt=2)
+    core.handle(Arrived(Batch(header(sender=1, attempt=1), "")))
+    assert core.next_work() is None
+
+
+def test_a_large_batch_overdraws_its_window_once() -> None:
+    core = WorkerCore(0, 2, 2, [Link(0, 0, 1)], [5], window_messages=10)
+    core.handle(Started())
+    read = Batch(header(exchange=-1), None)
+    effects = core.handle(Ran(0, read, [Output(0, 1, 25, 100, "large")]))
+    assert [type(effect) for effect in effects] == [Send]
+    assert core.credit(0, 1)[0] == -15
+    assert not core.may_read
+    assert core.next_work() is None
+    core.handle(Credited(0, 1, 25, 100))
+    assert core.next_work() == ReadSplit(5)
+
+
+def test_credit_goes_back_a_quarter_of_the_window_at_a_time() -> None:
+    core = WorkerCore(0, 2, 2, [Link(0, 0, 1)], [], window_messages=8)
+    core.handle(Started())
+    given = []
+    for sequence in range(4):
+        core.handle(Arrived(Batch(header(sender=1, sequence=sequence), "")))
+        work = core.next_work()
+        assert isinstance(work, RunStage)
+        given.append(core.handle(Ran(1, work.batch, [])))
+    assert given == [[], [GiveCredit(1, 0, 2, 2)], [], [GiveCredit(1, 0, 2, 2)]]
+
+
+def test_idle_splits_are_not_read_until_ready() -> None:
+    core = WorkerCore(0, 1, 1, [], [0, 1])
+    core.handle(Started())
+    assert core.next_work() == ReadSplit(0)
+    core.handle(SplitIdle(0))
+    assert core.next_work() == ReadSplit(1)
+    core.handle(SplitIdle(1))
+    assert core.next_work() is None
+    assert core.idle_splits == {0, 1}
+    core.handle(SplitReady(1))
+    assert core.next_work() == ReadSplit(1)
+    assert core.handle(SplitEnded(1)) == []
+    core.handle(SplitReady(0))
+    assert core.handle(SplitEnded(0)) == [AllSplitsEnded()]
+
+
+def test_a_worker_without_splits_says_so_at_once_and_once() -> None:
+    core = WorkerCore(0, 1, 1, [], [])
+    assert core.handle(Started()) == [AllSplitsEnded()]
+    assert core.handle(Started()) == []
