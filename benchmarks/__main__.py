@@ -75,17 +75,19 @@ def main(arguments: list[str] | None = None) -> int:
             warm_up_s=asked.warm_up_s,
             scratch=Path(scratch),
         )
+        failure = ""
         try:
             for name in asked.only:
                 for figure in FIGURES[name](settings):
                     figures.append(figure)
                     report.show(figure, console)
         except (WrongOutput, CommandFailed) as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            return 1
+            failure = f"{type(error).__name__}: {error}"
     if asked.json:
         report.write_json(figures, settings, asked.json)
-    return 0
+    if failure:
+        print(failure, file=sys.stderr)
+    return 1 if failure else 0
 
 
 if __name__ == "__main__":

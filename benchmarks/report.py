@@ -22,7 +22,8 @@ def show(figure: Figure, console: Console) -> None:
     """Print one figure: its series, then its ratios."""
     console.print(Group(Text(f"\n{figure.title}", style="bold"), Text(figure.note, style="dim")))
     runs = len(figure.series[0].values)
-    series = Table("candidate", "metric", title_justify="left")
+    series = Table("candidate")
+    series.add_column("metric", no_wrap=True)
     for heading in (f"median of {runs}", "min .. max", "reach"):
         series.add_column(heading, justify="right")
     for one in figure.series:
