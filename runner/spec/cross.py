@@ -181,8 +181,11 @@ def _cycles(document: Document, parts: Parts) -> None:
 def _unread(document: Document, parts: Parts) -> None:
     read = {name for part in (*parts.steps, *parts.sinks) for name in part.inputs}
     aside = dead_letter_sinks(document, parts)
+    keepers = [step.data.get("state") for step in parts.steps]
     for part in (*parts.sources, *parts.steps):
-        if part.name not in read:
+        # A step that only feeds a state which another step keeps as well is read through it.
+        shared = "state" in part.data and keepers.count(part.data["state"]) > 1
+        if part.name not in read and not shared:
             what = f"nothing reads the {part.kind} {part.name}"
             hint = f"name it in the `from` of a step or sink: `from: {part.name}`, or take it out"
             document.find(part.path, "unread", what, hint, key=part.kind == "source")

@@ -9,8 +9,14 @@ import pytest
 
 GOLDEN = {
     "": 0x2D06800538D394C2,
-    "the": hash64("the"),
+    "the": 0xCB1283631CF33D7D,
+    "apple": 0x517A430DCF1F8A00,
+    "aardvark": 0x5E4BE13D7934E6DF,
+    "AAPL": 0xDFB0AA5C25CCE8C5,
+    "żółć": 0xE3330A6B468C02E9,
+    "customer-42": 0xF40925AC7F7B5E61,
 }
+OWNERS_OF_THREE = {"": 0, "the": 2, "apple": 0, "aardvark": 1, "AAPL": 2, "żółć": 2}
 
 tables = st.builds(
     lambda bounds, owners: Table(
@@ -91,3 +97,4 @@ def test_golden_placement() -> None:
     assert {key: hash64(key) for key in GOLDEN} == GOLDEN
     three = Table.equal(3)
     assert three.bounds == (0, 0x5555555555555555, 0xAAAAAAAAAAAAAAAA)
+    assert {key: three.owner_of(key) for key in OWNERS_OF_THREE} == OWNERS_OF_THREE

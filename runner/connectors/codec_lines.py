@@ -1,0 +1,88 @@
+"""`codec: lines`: a message is the text of a frame, str."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from roo.api import Codec, Decoder, Encoder, Failure
+from roo.connectors.framing import FrameDecoder, Frames, LineFrames, frames_of, joiner
+
+BOM = b"\xef\xbb\xbf"
+
+
+class TextDecoder(FrameDecoder):
+    """A decoder of text that tries a whole chunk at once, and frame by frame where that fails.
+
+    A byte order mark at the very start of a stream of lines is left out.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        super().__init__(frames)
+        self._lines = frames if isinstance(frames, LineFrames) else None
+
+    def bulk(self, text: str) -> list[Any]:
+        """The messages of all lines of a text. May raise anything: then each goes by itself."""
+        raise NotImplementedError
+
+    def feed(self, data: bytes) -> tuple[list[Any], list[Failure]]:
+        lines = self._lines
+        if lines is None:
+            return super().feed(data)
+        block = lines.block(data)
+        self.pending_bytes = lines.fed - lines.clean
+        if block is None:
+            return [], []
+        if not lines.start and block.startswith(BOM):
+            return self.decode(block.split(b"\n"))
+        try:
+            return self.bulk(block.decode()), []
+        except Exception:
+            return self.decode(block.split(b"\n"))
+
+    def decode(self, frames: list[bytes]) -> tuple[list[Any], list[Failure]]:
+        if self._lines and not self._lines.start and frames and frames[0].startswith(BOM):
+            frames[0] = frames[0][len(BOM) :]
+            self._lines.start = len(BOM)
+        return super().decode(frames)
+
+
+class LinesCodec(Codec):
+    """Options: framing, length_bytes, max_frame_bytes."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._join = joiner(options)
+
+    def decoder(self) -> Decoder:
+        return LinesDecoder(frames_of(self._options))
+
+    def encoder(self) -> Encoder:
+        return LinesEncoder(self._join)
+
+
+class LinesDecoder(TextDecoder):
+    """UTF-8, with \\n or \\r\\n at the ends of lines."""
+
+    def bulk(self, text: str) -> list[Any]:
+        lines = text.split("\n")
+        return [line.removesuffix("\r") for line in lines] if "\r" in text else lines
+
+    def one(self, frame: bytes) -> str:
+        text = frame.decode()
+        return text.removesuffix("\r") if self._lines else text
+
+
+class LinesEncoder(Encoder):
+    """Messages must be str. A newline within one is written as it is."""
+
+    def __init__(self, join: Any) -> None:
+        self._join = join
+
+    def encode(self, messages: list[Any]) -> bytes:
+        for message in messages:
+            if not isinstance(message, str):
+                name = type(message).__qualname__
+                raise TypeError(f"codec lines writes messages of type str, not {name}")
+        encoded: bytes = self._join(messages)
+        return encoded
