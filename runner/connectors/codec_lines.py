@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from roo.api import Codec, Decoder, Encoder, Failure
-from roo.connectors.framing import FrameDecoder, Frames, LineFrames, frames_of, joiner
+from roo.connectors.framing import FrameDecoder, Frames, LineFrames, PrefixFrames, frames_of, joiner
 
 BOM = b"\xef\xbb\xbf"
 
@@ -41,10 +41,16 @@ class TextDecoder(FrameDecoder):
             return self.decode(block.split(b"\n"))
 
     def decode(self, frames: list[bytes]) -> tuple[list[Any], list[Failure]]:
-        if self._lines and not self._lines.start and frames and frames[0].startswith(BOM):
-            frames[0] = frames[0][len(BOM) :]
-            self._lines.start = len(BOM)
-        return super().decode(frames)
+        return super().decode(self.without_mark(frames))
+
+    def without_mark(self, frames: list[bytes]) -> list[bytes]:
+        """Frames without the byte order mark, if they begin the stream with one."""
+        if self.frames.start or not frames or not frames[0].startswith(BOM):
+            return frames
+        if isinstance(self.frames, PrefixFrames):
+            return frames
+        self.frames.start = len(BOM)
+        return [frames[0][len(BOM) :], *frames[1:]]
 
 
 class LinesCodec(Codec):

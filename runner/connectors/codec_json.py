@@ -1,0 +1,50 @@
+"""`codec: json`: a message is one JSON value on a line of its own (JSON Lines)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from roo.api import Codec, Decoder, Encoder
+from roo.connectors.codec_lines import TextDecoder
+from roo.connectors.framing import NOTHING, frames_of, joiner
+
+
+class JsonCodec(Codec):
+    """Options: framing, length_bytes, max_frame_bytes."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._join = joiner(options)
+
+    def decoder(self) -> Decoder:
+        return JsonDecoder(frames_of(self._options))
+
+    def encoder(self) -> Encoder:
+        return JsonEncoder(self._join)
+
+
+class JsonDecoder(TextDecoder):
+    """Any JSON value; blank lines are passed over."""
+
+    def bulk(self, text: str) -> list[Any]:
+        # Line by line, as one parse of all lines joined by commas would let a line `1,2` pass.
+        parse = json.loads
+        return [parse(line) for line in text.split("\n") if line and not line.isspace()]
+
+    def one(self, frame: bytes) -> Any:
+        text = frame.decode()
+        return json.loads(text) if text and not text.isspace() else NOTHING
+
+
+class JsonEncoder(Encoder):
+    """One compact value a line. Raises TypeError for what JSON has no form for."""
+
+    def __init__(self, join: Any) -> None:
+        self._join = join
+        self._dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+    def encode(self, messages: list[Any]) -> bytes:
+        encoded: bytes = self._join([self._dump(message) for message in messages])
+        return encoded
