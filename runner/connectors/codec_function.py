@@ -43,9 +43,7 @@ class FunctionDecoder(FrameDecoder):
 class FunctionEncoder(Encoder):
     """None from the function means that nothing is written for this message."""
 
-    def __init__(
-        self, function: Callable[[Any], Any], join: Callable[[list[Any]], bytes]
-    ) -> None:
+    def __init__(self, function: Callable[[Any], Any], join: Callable[[list[Any]], bytes]) -> None:
         self._function = function
         self._join = join
 

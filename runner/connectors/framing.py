@@ -42,10 +42,7 @@ class Frames:
 
     def _stop(self, offset: int) -> ConnectorError:
         """No way on: the frame at an offset is too large."""
-        self._broken = ConnectorError(
-            f"the frame at byte {offset} is larger than max_frame ({self.max_frame_bytes} bytes)",
-            "raise max_frame, or look whether `framing` fits the data",
-        )
+        self._broken = too_large(offset, self.max_frame_bytes)
         return self._broken
 
 
@@ -159,6 +156,14 @@ class PrefixFrames(Frames):
         rest = bytes(self._held)
         self._held.clear()
         return rest or None
+
+
+def too_large(offset: int, max_frame_bytes: int) -> ConnectorError:
+    """The error for a frame that begins at an offset of the stream and is above max_frame."""
+    return ConnectorError(
+        f"the frame at byte {offset} is larger than max_frame ({max_frame_bytes} bytes)",
+        "raise max_frame, or look whether `framing` fits the data",
+    )
 
 
 def frames_of(options: Mapping[str, Any]) -> Frames:
