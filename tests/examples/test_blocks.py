@@ -24,7 +24,7 @@ def roo(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", models.MODELS)
 def test_the_block_passes(name: str) -> None:
     file = models.ROOT / "pipelines" / f"{name}.yaml"
-    tests = file.read_text().split("\ntests:\n")[1].count("\n  - name: ")
+    tests = file.read_text().split("\ntests:")[1].count("\n  - name: ")
     done = roo("test", f"pipelines/{name}.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{tests} passed, 0 failed" in done.stdout
