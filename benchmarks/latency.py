@@ -71,7 +71,7 @@ def _roo(listen_port: int, collector_port: int) -> Command:
     return roo(
         "ticks",
         2,
-        sources__feed__listen=f"127.0.0.1:{listen_port}",
+        sources__feed__address=f"127.0.0.1:{listen_port}",
         sinks__collector__address=f"127.0.0.1:{collector_port}",
     )
 

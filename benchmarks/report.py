@@ -25,7 +25,7 @@ def show(figure: Figure, console: Console) -> None:
     series = Table("candidate")
     series.add_column("metric", no_wrap=True)
     for heading in (f"median of {runs}", "min .. max", "reach"):
-        series.add_column(heading, justify="right")
+        series.add_column(heading, justify="right", no_wrap=True)
     for one in figure.series:
         low_to_high = f"{_number(min(one.values))} .. {_number(max(one.values))}"
         reach = _reach(one.reach, one.median)
@@ -34,7 +34,7 @@ def show(figure: Figure, console: Console) -> None:
     if figure.ratios:
         ratios = Table("ratio")
         for heading in ("of medians", "median of rounds", "reach"):
-            ratios.add_column(heading, justify="right")
+            ratios.add_column(heading, justify="right", no_wrap=True)
         for two in figure.ratios:
             reach = _reach(two.reach, two.of_medians)
             ratios.add_row(two.name, f"{two.of_medians:.3f}", f"{two.of_rounds:.3f}", reach)

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import __main__ as benchmark
 from benchmarks import throughput, wordcount
 from benchmarks.measure import Reach, Series, ratio
+from benchmarks.processes import ROO
 from benchmarks.settings import ROOT
 from benchmarks.wordcount import Job
 
@@ -64,6 +65,14 @@ def test_a_failed_process_ends_it(
     monkeypatch.setattr(throughput, "by_hand", failing)
     assert benchmark.main(["--only", "zipf", "--runs", "1", "--words", "20000"]) == 1
     assert "gave up" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pipeline", ["wordcount.yaml", "ticks.yaml"])
+def test_the_measured_pipelines_are_valid(pipeline: str) -> None:
+    command = [ROO, "validate", ROOT / "benchmarks" / "jobs" / pipeline]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("option", [["--only", "zopf"], ["--runs", "0"], ["--words", "many"]])
