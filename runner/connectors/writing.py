@@ -1,11 +1,11 @@
-"""Writing whole batches to a descriptor, shared by the file and stdout sinks."""
+"""Writing whole batches to a descriptor, shared by the sinks."""
 
 from __future__ import annotations
 
 import os
 import select
 
-POLL_S = 1.0
+POLL_MS = 1_000
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -15,4 +15,11 @@ def write_all(fd: int, data: bytes) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:  # a pipe that somebody has set non-blocking
-            select.select([], [fd], [], POLL_S)
+            wait_writable(fd)
+
+
+def wait_writable(fd: int) -> None:
+    """Wait until the descriptor takes something, or for a second: then try again all the same."""
+    poll = select.poll()  # not select(): that fails for descriptors above 1023
+    poll.register(fd, select.POLLOUT)
+    poll.poll(POLL_MS)
