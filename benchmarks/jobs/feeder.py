@@ -16,7 +16,7 @@ from itertools import cycle, islice
 
 STEP_NS = 1_000_000
 KEYS = [f"k{index}" for index in range(1000)]
-CONNECT_DEADLINE_S = 30.0
+CONNECT_DEADLINE_S = 10.0
 
 
 def feed(out: socket.socket, rate_per_s: int, seconds: int) -> list[int]:

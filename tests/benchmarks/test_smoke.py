@@ -38,6 +38,16 @@ def test_the_command_measures_and_writes_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_latency_is_measured_and_every_message_accounted_for(tmp_path: Path) -> None:
+    report = tmp_path / "figures.json"
+    short = ["--runs", "1", "--latency-s", "1", "--warm-up-s", "1"]
+    assert benchmark.main(["--only", "latency", *short, "--json", str(report)]) == 0
+    for figure in json.loads(report.read_text())["figures"]:
+        by_metric = {one["metric"]: one["median"] for one in figure["series"]}
+        assert 0 < by_metric["p50_ms"] <= by_metric["p99_ms"] <= by_metric["p999_ms"]
+
+
+@pytest.mark.slow
 def test_a_wrong_output_ends_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,7 +80,7 @@ def test_a_failed_process_ends_it(
 @pytest.mark.slow
 @pytest.mark.parametrize("pipeline", ["wordcount.yaml", "ticks.yaml"])
 def test_the_measured_pipelines_are_valid(pipeline: str) -> None:
-    command = [ROO, "validate", ROOT / "benchmarks" / "jobs" / pipeline]
+    command: list[str | Path] = [ROO, "validate", ROOT / "benchmarks" / "jobs" / pipeline]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S)
     assert done.returncode == 0, done.stdout + done.stderr
 
