@@ -28,10 +28,21 @@ class JsonCodec(Codec):
 class JsonDecoder(TextDecoder):
     """Any JSON value; blank lines are passed over."""
 
+    _scan = staticmethod(json.JSONDecoder().raw_decode)
+
     def bulk(self, text: str) -> list[Any]:
         # Line by line, as one parse of all lines joined by commas would let a line `1,2` pass.
-        parse = json.loads
-        return [parse(line) for line in text.split("\n") if line and not line.isspace()]
+        # `scan` is `json.loads` without the search for white space; it wants the value to begin at once, so
+        # anything unusual raises and is left to `one`.
+        scan = self._scan
+        messages = []
+        for line in text.split("\n"):
+            if line:
+                message, end = scan(line, 0)
+                if end != len(line) and line[end:] != "\r":
+                    raise ValueError
+                messages.append(message)
+        return messages
 
     def one(self, frame: bytes) -> Any:
         text = frame.decode()

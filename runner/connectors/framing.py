@@ -245,8 +245,13 @@ def _join_lines(items: list[Any]) -> bytes:
     try:
         text = "\n".join(items)
     except TypeError:
+        pass
+    else:
+        return (text + "\n").encode()
+    try:
+        return b"\n".join(items) + b"\n"
+    except TypeError:
         return b"".join([_raw(item) + b"\n" for item in items])
-    return (text + "\n").encode()
 
 
 def _raw(item: Any) -> bytes:
