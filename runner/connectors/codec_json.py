@@ -32,8 +32,8 @@ class JsonDecoder(TextDecoder):
 
     def bulk(self, text: str) -> list[Any]:
         # Line by line, as one parse of all lines joined by commas would let a line `1,2` pass.
-        # `scan` is `json.loads` without the search for white space; it wants the value to begin at once, so
-        # anything unusual raises and is left to `one`.
+        # `scan` is `json.loads` without the search for white space: what doesn't begin at once,
+        # or has anything behind it, raises here and is left to `one`.
         scan = self._scan
         messages = []
         for line in text.split("\n"):
