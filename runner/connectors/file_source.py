@@ -9,16 +9,16 @@ end is whole. Every line is in exactly one range, wherever the cuts fall.
 from __future__ import annotations
 
 import glob
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import stat
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from roo.api import BATCH_BYTES, Codec, ConnectorError, Context, Read, Reader, Source, Split
+from roo.connectors.file_reading import FileReader, failed
 
 PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
-FOLLOW_EVERY_MS = 20.0
 
 
 class FileSource(Source):
@@ -44,11 +44,7 @@ class FileSource(Source):
         for path in paths:
             if self._follow and not path.exists():
                 continue
-            try:
-                with path.open("rb"):
-                    pass
-            except OSError as error:
-                raise _failed(path, error) from error
+            _readable(path)
 
     def splits(self) -> list[Split]:
         """One for each file, or `splits` byte ranges of one file."""
@@ -62,15 +58,19 @@ class FileSource(Source):
         cuts = [size * i // self._count for i in range(self._count + 1)]
         return [
             Split(f"{path}[{start}:{end}]", {"path": path, "start": start, "end": end}, end - start)
-            for start, end in zip(cuts, cuts[1:], strict=False)
+            for start, end in pairwise(cuts)
         ]
 
     def open(self, split: Split, offset: int | None, codec: Codec, context: Context) -> Reader:
         path = Path(split.options["path"])
         if self._follow:
+            from roo.connectors.file_follow import FollowReader
+
             return FollowReader(path, offset, codec)
         packing = self._packing(path)
         if packing:
+            from roo.connectors.file_packed import PackedReader
+
             return PackedReader(path, packing, offset, codec)
         start, end = split.options.get("start", 0), split.options.get("end")
         return RangeReader(path, start, end, offset, codec)
@@ -78,9 +78,13 @@ class FileSource(Source):
     def _paths(self) -> list[Path]:
         path = Path(self._path)
         if path.is_dir():
-            return sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+            try:
+                return sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+            except OSError as error:
+                raise failed(path, error) from error
         if glob.has_magic(self._path) and not path.exists():
-            return sorted(Path(p) for p in glob.glob(self._path, recursive=True) if Path(p).is_file())
+            found = glob.glob(self._path, recursive=True)  # noqa: PTH207, takes absolute ones too
+            return sorted(path for path in map(Path, found) if path.is_file())
         return [path]
 
     def _packing(self, path: Path) -> str | None:
@@ -88,32 +92,6 @@ class FileSource(Source):
         if compression == "auto":
             return PACKED.get(path.suffix)
         return None if compression == "none" else compression
-
-
-class FileReader(Reader):
-    """What all three readers share: chunks through the decoder, clean offsets, places of messages.
-
-    _fed: offset in the (unpacked) file after the last byte given to the decoder.
-    """
-
-    def __init__(self, codec: Codec, offset: int) -> None:
-        self._codec = codec
-        self._decoder = codec.decoder()
-        self._base = self._fed = offset
-
-    def _decode(self, data: bytes, bytes_read: int, *, end: bool) -> Read:
-        start = self._fed - self._decoder.pending_bytes
-        pending = self._decoder.pending_bytes
-        messages, failures = self._decoder.feed(data) if data else ([], [])
-        self._fed += len(data)
-        if end:
-            more, failed = self._decoder.finish()
-            failures += [replace(f, index=f.index + len(messages)) for f in failed]
-            messages = messages + more
-        failures = [replace(f, offset=f.offset + self._base) for f in failures]
-        offset = self._fed - self._decoder.pending_bytes
-        return Read(messages, start, offset, failures, bytes_read, end,
-                    _locator(data, start, pending))  # fmt: skip
 
 
 class RangeReader(FileReader):
@@ -128,7 +106,7 @@ class RangeReader(FileReader):
             self._file: BinaryIO = path.open("rb", buffering=0)
             begin = _first_line(self._file, start) if offset is None else offset
         except OSError as error:
-            raise _failed(path, error) from error
+            raise failed(path, error) from error
         self._file.seek(begin)
         super().__init__(codec, begin)
 
@@ -136,7 +114,7 @@ class RangeReader(FileReader):
         try:
             return self._read()
         except OSError as error:
-            raise _failed(self._path, error) from error
+            raise failed(self._path, error) from error
 
     def _read(self) -> Read:
         data = self._file.read(BATCH_BYTES)
@@ -158,100 +136,6 @@ class RangeReader(FileReader):
         self._file.close()
 
 
-class PackedReader(FileReader):
-    """A packed file from its beginning. bytes_read counts packed bytes, so progress is true."""
-
-    def __init__(self, path: Path, packing: str, offset: int | None, codec: Codec) -> None:
-        self._path = path
-        self._raw: BinaryIO | None = None
-        super().__init__(codec, offset or 0)
-        try:
-            self._raw = path.open("rb")
-            self._file = _unpacked(self._raw, packing)
-            self._skip(offset or 0)
-        except (OSError, EOFError, ValueError) as error:
-            raise _failed(path, error) from error
-        self._packed = 0
-
-    def _skip(self, count: int) -> None:
-        while count > 0:
-            data = self._file.read(min(count, BATCH_BYTES))
-            if not data:
-                return
-            count -= len(data)
-
-    def read(self) -> Read | None:
-        assert self._raw is not None
-        try:
-            data = self._file.read(BATCH_BYTES)
-        except Exception as error:  # each library has errors of its own for a torn file
-            raise _failed(self._path, error) from error
-        before, self._packed = self._packed, self._raw.tell()
-        return self._decode(data, self._packed - before, end=not data)
-
-    def close(self) -> None:
-        self._file.close()
-        if self._raw is not None:
-            self._raw.close()
-
-
-class FollowReader(FileReader):
-    """Like `tail -F`: waits for more, survives rotation, truncation and a file not yet there."""
-
-    def __init__(self, path: Path, offset: int | None, codec: Codec) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-        super().__init__(codec, offset or 0)
-        self._open(offset or 0)
-
-    def _open(self, offset: int) -> bool:
-        try:
-            self._file = self._path.open("rb", buffering=0)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise _failed(self._path, error) from error
-        self._file.seek(offset)
-        self._decoder = self._codec.decoder()
-        self._base = self._fed = offset
-        return True
-
-    def read(self) -> Read | None:
-        if self._file is None and not self._open(0):
-            return None
-        assert self._file is not None
-        try:
-            data = self._file.read(BATCH_BYTES)
-            if data:
-                return self._decode(data, len(data), end=False)
-            if os.fstat(self._file.fileno()).st_size < self._fed:  # truncated: a new beginning
-                self._file.close()
-                self._open(0)
-            elif self._replaced():
-                self._file.close()
-                self._file = None
-        except OSError as error:
-            raise _failed(self._path, error) from error
-        return None
-
-    def _replaced(self) -> bool:
-        """Whether the path names another file now. All of the old one has been read."""
-        assert self._file is not None
-        try:
-            there = self._path.stat()
-        except FileNotFoundError:
-            return False  # moved away, nothing new yet; more may come to the old one
-        here = os.fstat(self._file.fileno())
-        return (there.st_ino, there.st_dev) != (here.st_ino, here.st_dev)
-
-    def ready_in_ms(self) -> float:
-        return FOLLOW_EVERY_MS
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
 def _first_line(file: BinaryIO, start: int) -> int:
     """Offset of the first line that begins at or after `start`."""
     if start == 0:
@@ -266,36 +150,6 @@ def _first_line(file: BinaryIO, start: int) -> int:
     return place
 
 
-def _unpacked(raw: BinaryIO, packing: str) -> Any:
-    if packing == "gzip":
-        import gzip
-
-        return gzip.GzipFile(fileobj=raw)
-    if packing == "bz2":
-        import bz2
-
-        return bz2.BZ2File(raw)
-    import zstandard
-
-    return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-
-
-def _locator(data: bytes, start: int, pending: int) -> Callable[[int], int]:
-    """Where messages[i] begins: after the i-th newline since `start` (blank lines not skipped)."""
-
-    def locate(index: int) -> int:
-        if not index:
-            return start
-        place = -1
-        for _ in range(index):
-            place = data.find(b"\n", place + 1)
-            if place < 0:
-                return start
-        return start + pending + place + 1
-
-    return locate
-
-
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -303,13 +157,14 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _failed(path: Path, error: Exception) -> ConnectorError:
-    if isinstance(error, FileNotFoundError):
-        return ConnectorError(f"there is no file {path}", "check the path; it starts from the folder "
-                              "you are in")  # fmt: skip
-    if isinstance(error, PermissionError):
-        return ConnectorError(f"{path} may not be read", "see its owner and mode")
-    if isinstance(error, IsADirectoryError):
-        return ConnectorError(f"{path} is a folder", "name a file")
-    said = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-    return ConnectorError(f"can't read {path}: {said or type(error).__name__}", "is it whole?")
+def _readable(path: Path) -> None:
+    """Raise ConnectorError unless a file can be opened and read from any place."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):  # opening one would wait for its writer
+            what = f"{path} is a pipe or socket, not a file"
+            raise ConnectorError(what, f"use `type: stdin`, and run with `< {path}`")
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise failed(path, error) from error
