@@ -106,7 +106,8 @@ class Reference:
         yield from (f"## {rule['title']}", "", rule["description"], "")
         yield from ("| `type` | what |", "|---|---|")
         for branch in rule["allOf"]:
-            kind = branch["if"]["properties"]["type"]["const"]
+            wanted = branch["if"]["properties"]["type"]
+            kind = wanted["const"] if "const" in wanted else wanted["enum"][0]
             name = branch["then"]["$ref"].rpartition("/")[2]
             what = self._definitions[name]["description"]
             yield _row(f"[`{kind}`](#{self._anchors[name]})", what)
@@ -159,7 +160,8 @@ def _range(rule: Any) -> str:
 
 
 def _choice(values: list[Any]) -> str:
-    return ", ".join(f"`{_value(value)}`" for value in values)
+    # dict.fromkeys: `null` is both a text and YAML's own word.
+    return ", ".join(dict.fromkeys(f"`{_value(value)}`" for value in values))
 
 
 def _value(value: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from roo.spec.cross import Part, Parts, codec_kind
+from roo.spec.ends import codec_kind
 from roo.spec.model import (
     CodecSpec,
     ErrorsSpec,
@@ -18,6 +18,7 @@ from roo.spec.model import (
     StepSpec,
     TestSpec,
 )
+from roo.spec.parts import Part, Parts
 from roo.spec.text import Document
 from roo.spec.units import duration_s, size_bytes
 
@@ -60,7 +61,7 @@ def build(document: Document, parts: Parts) -> PipelineSpec:
         ),
         steps=tuple(_step(p, errors) for p in parts.steps),
         sinks=tuple(
-            SinkSpec(p.name, p.data["type"], p.inputs, _options(p, _SINK_DEFAULTS),
+            SinkSpec(p.name, p.data["type"] or "null", p.inputs, _options(p, _SINK_DEFAULTS),
                      _codec(p, "encode"), _errors(p.data.get("errors"), errors))
             for p in parts.sinks
         ),

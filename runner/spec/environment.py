@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from roo.spec.findings import Finding
 from roo.spec.model import Path
-from roo.spec.text import Document, Loader
+from roo.spec.schema import unquoted
+from roo.spec.text import Document, parse
+from roo.spec.words import did_you_mean
 
-_REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-|:\?)([^}]*))?\}")
-_CODE = {"call", "partition", "factory", "decode", "encode", "class", "name", "type", "from"}
+_REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-|:\?)([^}]*))?\}|\$\{")
+_CODE = {"call", "partition", "factory", "decode", "encode", "class"}
+_NAMES = {"name", "type", "from", "state", "sink"}
 _NAMED = ("sources", "states", "steps", "sinks")
 
 
@@ -20,8 +22,8 @@ def substitute(document: Document, environ: Mapping[str, str]) -> None:
     """Put the environment into the string leaves: `${V}`, `${V:-default}`, `${V:?message}`.
 
     Never into keys, names, code references or tests. A leaf that is one reference and nothing else
-    is typed afterwards as YAML would type it, so `workers: "${N:-2}"` is a number. `$${` stands
-    for `${`.
+    is typed afterwards as YAML would type it, where a number, true or false may stand, so
+    `workers: "${N:-2}"` is a number. `$${` stands for `${`.
     """
 
     def replace(value: Any, path: Path) -> Any:
@@ -29,7 +31,7 @@ def substitute(document: Document, environ: Mapping[str, str]) -> None:
             return {key: replace(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list):
             return [replace(item, (*path, i)) for i, item in enumerate(value)]
-        if isinstance(value, str) and "${" in value and path[-1:] and path[-1] not in _CODE:
+        if isinstance(value, str) and "${" in value and not _fixed(_option(path)):
             return _expand(document, value, path, environ)
         return value
 
@@ -40,11 +42,29 @@ def substitute(document: Document, environ: Mapping[str, str]) -> None:
         }
 
 
+def _option(path: Path) -> Path:
+    """The path within a source, state, step or sink; of anything else, the path."""
+    return path[2:] if path[0] in _NAMED else path
+
+
+def _fixed(option: Path) -> bool:
+    return option[:1] != ("with",) and not {*_CODE, *_NAMES}.isdisjoint(option)
+
+
+def _unquoted(option: Path) -> bool:
+    return option[:1] == ("with",) or not unquoted().isdisjoint(option[-1:])
+
+
 def _expand(document: Document, text: str, path: Path, environ: Mapping[str, str]) -> Any:
     def one(match: re.Match[str]) -> str:
         name, how, rest = match[1], match[2], match[3]
-        if name is None:
+        if match[0] == "$${":
             return "${"
+        if name is None:
+            what = f"'{text}' holds a ${{ that is no variable"
+            document.find(path, "bad-variable", what, "write ${V}, ${V:-default} or ${V:?message}, "
+                          "or $${ for a plain ${")  # fmt: skip
+            return match[0]
         if environ.get(name) or (name in environ and how is None):
             return environ[name]
         if how == ":-":
@@ -53,22 +73,24 @@ def _expand(document: Document, text: str, path: Path, environ: Mapping[str, str
         if how == ":?":
             what = f"{what}: {rest}"
         document.find(path, "no-variable", what, f"set {name}, or write ${{{name}:-default}}")
-        return ""
+        return match[0]
 
     result = _REFERENCE.sub(one, text)
     whole = _REFERENCE.fullmatch(text)
-    return _typed(result) if whole and whole[1] else result
+    return _typed(result) if whole and whole[1] and _unquoted(_option(path)) else result
 
 
 def _typed(text: str) -> Any:
     """A number, true, false — or the text itself. (YAML's `yes`, dates and null stay text.)"""
-    try:
-        value = yaml.load(text, Loader=Loader)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, bool):
-        return value if text.lower() in ("true", "false") else text
-    return value if isinstance(value, (int, float)) else text
+    value = _value(text)
+    return value if isinstance(value, (bool, int, float)) else text
+
+
+def _value(text: str) -> Any:
+    """What YAML reads; what it can't read is the text itself."""
+    document = Document("")
+    parse(text, document)
+    return text if document.findings else document.data
 
 
 def override(document: Document, overrides: list[str]) -> None:
@@ -79,11 +101,7 @@ def override(document: Document, overrides: list[str]) -> None:
         if not equals or not all(names):
             _bad(document, text, "it must read path=value", "e.g. --set cluster.workers=3")
             continue
-        try:
-            value = yaml.load(value_text, Loader=Loader) if value_text else ""
-        except yaml.YAMLError:
-            value = value_text
-        _set(document, text, names, value)
+        _set(document, text, names, _value(value_text) if value_text else "")
 
 
 def _set(document: Document, text: str, names: list[str], value: Any) -> None:
@@ -94,7 +112,7 @@ def _set(document: Document, text: str, names: list[str], value: Any) -> None:
             index = _index(here, name)
             if index is None:
                 known = [str(i["name"]) for i in here if isinstance(i, dict) and "name" in i]
-                _bad(document, text, f"there is no '{name}'", _did_you_mean(name, known))
+                _bad(document, text, f"there is no '{name}'", did_you_mean(name, known))
                 return
             if last:
                 here[index] = value
@@ -105,7 +123,7 @@ def _set(document: Document, text: str, names: list[str], value: Any) -> None:
             _bad(document, text, f"'{names[depth - 1]}' has no options", "see the file")
             return
         if depth == 1 and names[0] in _NAMED and name not in here:
-            hint = _did_you_mean(name, list(here))
+            hint = did_you_mean(name, list(here))
             _bad(document, text, f"{names[0]} has no '{name}'", hint)
             return
         if last:
@@ -123,9 +141,3 @@ def _index(items: list[Any], name: str) -> int | None:
 
 def _bad(document: Document, text: str, what: str, hint: str) -> None:
     document.findings.append(Finding(document.file, 1, 1, "bad-set", f"--set {text}: {what}", hint))
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    from roo.spec.words import did_you_mean
-
-    return did_you_mean(word, known)

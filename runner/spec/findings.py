@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from roo.spec.words import one_line
+
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """Printed as `file:line:column: code: what; hint`. line and column count from 1.
+    """Printed on one line as `file:line:column: code: what; hint`. Counts from 1.
 
     code: a short stable word in kebab-case, such as `unknown-option` or `bad-reference`.
     """
@@ -21,7 +23,7 @@ class Finding:
 
     def __str__(self) -> str:
         text = f"{self.file}:{self.line}:{self.column}: {self.code}: {self.what}"
-        return f"{text}; {self.hint}" if self.hint else text
+        return one_line(f"{text}; {self.hint}" if self.hint else text)
 
 
 class InvalidPipeline(Exception):

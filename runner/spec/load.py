@@ -10,6 +10,7 @@ from roo.spec.build import build
 from roo.spec.environment import override, substitute
 from roo.spec.findings import InvalidPipeline
 from roo.spec.model import PipelineSpec
+from roo.spec.parts import collect
 from roo.spec.text import read
 
 
@@ -28,7 +29,7 @@ def load(
             override(document, list(overrides))
             substitute(document, os.environ if environ is None else environ)
         schema.check(document)
-        parts = cross.collect(document)
+        parts = collect(document)
         cross.check(document, parts)
     if document.findings:
         raise InvalidPipeline(sorted(set(document.findings)))

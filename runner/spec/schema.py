@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
+from math import isfinite
 from typing import Any
 
 from roo.spec.model import Path
 from roo.spec.text import Document
-from roo.spec.words import did_you_mean, kind_of, listed
+from roo.spec.words import did_you_mean, kind_of, listed, short
 
 _TYPES = {
     "string": "text",
@@ -27,14 +30,49 @@ def schema() -> Any:
     return json.loads(resources.files("roo.schemas").joinpath("pipeline.schema.json").read_text())
 
 
+@cache
+def unquoted() -> frozenset[str]:
+    """The options that take a number, true or false, which YAML writes without quotes."""
+
+    def walk(rule: Any) -> Iterator[str]:
+        for name, option in rule.get("properties", {}).items():
+            if _resolved(option).get("type") in ("integer", "number", "boolean"):
+                yield name
+            yield from walk(option)
+
+    return frozenset(
+        n for rule in (schema(), *schema()["definitions"].values()) for n in walk(rule)
+    )
+
+
+@cache
+def _validator() -> Any:
+    """Draft 7, strict where Python is lax: nothing follows `$`, no 2.0 for 2, no infinity."""
+    from jsonschema import Draft7Validator, ValidationError
+    from jsonschema.validators import extend
+
+    def pattern(validator: Any, wanted: str, value: Any, rule: Any) -> Iterator[Any]:
+        if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", wanted), value):
+            yield ValidationError(f"{value!r} does not match {wanted!r}")
+
+    types = Draft7Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ).redefine(
+        "number",
+        lambda _, value: (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+        ),
+    )
+    return extend(Draft7Validator, {"pattern": pattern}, type_checker=types)(schema())  # type: ignore[no-untyped-call]
+
+
 def check(document: Document) -> None:
     """Add a finding for everything the schema objects to."""
-    from jsonschema.validators import Draft7Validator
-
     seen: set[tuple[Path, str, str]] = set()
-    for error in Draft7Validator(schema()).iter_errors(document.data):
+    unset = {(f.line, f.column) for f in document.findings if f.code == "no-variable"}
+    for error in _validator().iter_errors(document.data):
         for path, code, what, hint, key in _said(error):
-            if (path, code, what) not in seen:
+            if (path, code, what) not in seen and document.place(path) not in unset:
                 seen.add((path, code, what))
                 document.find(path, code, what, hint, key=key)
 
@@ -45,7 +83,7 @@ def _said(error: Any) -> list[tuple[Path, str, str, str, bool]]:
     where = _where(path)
     value, rule, wanted = error.instance, error.schema, error.validator_value
     if "propertyNames" in error.absolute_schema_path:
-        what = f"'{value}' can't be a name"
+        what = f"'{short(value)}' can't be a name"
         hint = "begin with a letter; then letters, digits, - and _"
         return [((*path, value), "bad-name", what, hint, True)]
     match error.validator:
@@ -53,7 +91,7 @@ def _said(error: Any) -> list[tuple[Path, str, str, str, bool]]:
             known = list(rule.get("properties", {}))
             extra = [name for name in value if name not in known]
             return [
-                ((*path, name), "unknown-option", f"{where} has no option '{name}'",
+                ((*path, name), "unknown-option", f"{where} has no option '{short(name)}'",
                  _suggest(name, known), True)
                 for name in extra
             ]  # fmt: skip
@@ -64,17 +102,18 @@ def _said(error: Any) -> list[tuple[Path, str, str, str, bool]]:
                 for name in missing
             ]
         case "type":
-            types = [wanted] if isinstance(wanted, str) else wanted
-            right = listed((_TYPES.get(t, t) for t in types), "or")
+            right = listed((_TYPES[t] for t in _list(wanted) if t != "null"), "or")
             what = f"{where} must be {right}, not {kind_of(value)}"
             return [(path, "wrong-type", what, _like(rule), False)]
         case "enum" | "const":
-            known = [str(v) for v in (wanted if isinstance(wanted, list) else [wanted])]
+            types = rule.get("type", [])
+            if types and not any(_validator().is_type(value, t) for t in _list(types)):
+                return []  # the wrong type is a finding of its own
+            known = [str(v) for v in _list(wanted) if v is not None]
             what = f"{where} can't be {kind_of(value)}"
             return [(path, "unknown-value", what, _suggest(str(value), known), False)]
         case "pattern":
-            title = str(rule.get("title", "value")).lower()
-            what = f"{where}: '{value}' is not a {title}"
+            what = f"{where}: '{short(value)}' is not {_form(rule)}"
             return [(path, "bad-value", what, _like(rule), False)]
         case "minimum" | "exclusiveMinimum" | "maximum":
             words = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most"}
@@ -89,9 +128,20 @@ def _said(error: Any) -> list[tuple[Path, str, str, str, bool]]:
             return [(path, "bad-value", f"{where} is not as it should be", _like(rule), False)]
 
 
+def _form(rule: Any) -> str:
+    """What a text with a pattern should be: `a code reference`, `a size`, `an address`."""
+    forms = [d for d in schema()["definitions"].values() if d.get("pattern") == rule["pattern"]]
+    title = str((forms or [rule])[0]["title"]).lower()
+    return f"{'an' if title[0] in 'aeiou' else 'a'} {title}"
+
+
 def _where(path: Path) -> str:
     """A node in words: `sources.lines.path`; the whole file is `the file`."""
     return ".".join(str(part) for part in path) or "the file"
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _suggest(word: str, known: list[str]) -> str:
@@ -117,5 +167,4 @@ def _resolved(rule: Any) -> Any:
 
 
 def _short(example: Any) -> str:
-    text = example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return short(example if isinstance(example, str) else json.dumps(example, ensure_ascii=False))

@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
+
 from roo.spec.findings import Finding
 from roo.spec.model import Path
 
@@ -15,6 +16,7 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NODES_MAX = 100_000
 """Aliases can make a short file endless; no honest pipeline file comes near this."""
 
+_BOOL_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _STR = "tag:yaml.org,2002:str"
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
 
@@ -48,21 +50,22 @@ def read(file: str) -> Document:
     text = _text(document)
     if text is not None:
         parse(text, document)
+        if document.data is None and not document.findings:
+            document.find((), "empty-file", "the file is empty", "begin with `version: 1`")
     return document
 
 
 def parse(text: str, document: Document) -> None:
-    """Parse YAML text into the document."""
+    """Parse YAML text into the document. Empty text is None."""
     try:
         node = yaml.compose(text, Loader=Loader)
     except yaml.YAMLError as error:
-        document.findings.append(_syntax(document.file, error))
+        document.findings.append(_syntax(document.file, text, error))
         return
     except (RecursionError, ValueError) as error:
         document.find((), "yaml-syntax", f"this can't be read: {type(error).__name__}")
         return
     if node is None:
-        document.find((), "empty-file", "the file is empty", "begin with `version: 1`")
         return
     try:
         document.data = _Converter(document).convert(node, ())
@@ -113,7 +116,15 @@ def _near(path: FilePath) -> str:
     return next(iter(get_close_matches(str(path), files, n=1)), "")
 
 
-def _syntax(file: str, error: yaml.YAMLError) -> Finding:
+def _syntax(file: str, text: str, error: yaml.YAMLError) -> Finding:
+    strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if strange:
+        before = text[: strange.start()]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        what = f"a pipeline file holds no control characters such as {strange[0]!r}"
+        return Finding(
+            file, line, column, "yaml-syntax", what, "take it out, or quote and escape it"
+        )
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     what = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "bad YAML")
@@ -180,8 +191,8 @@ class _Converter:
             self._find(node, "bad-key", what, f"quote it: '{text}'")
 
     def _scalar(self, node: Any, path: Path) -> Any:
-        if node.tag.endswith(":bool") and node.value.lower() not in ("true", "false"):
-            what = f"YAML reads {node.value} as {_bool_word(node.value)}"
+        if node.tag.endswith(":bool") and node.value.lower() in _BOOL_WORDS:
+            what = f"YAML reads {node.value} as {_BOOL_WORDS[node.value.lower()]}"
             hint = f"write true or false, or quote it: '{node.value}'"
             self._find(node, "yaml-word", what, hint)
         if node.tag not in _PLAIN_TAGS:
@@ -189,7 +200,8 @@ class _Converter:
             return node.value
         try:
             return self._scalars.construct_object(node)
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, LookupError):
+            # `!!int x` and the like; the schema says what should stand there.
             return node.value
 
     def _find(self, node: Any, code: str, what: str, hint: str) -> None:
@@ -200,7 +212,3 @@ class _Converter:
 
 def _place(node: Any) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
-
-
-def _bool_word(text: str) -> str:
-    return "true" if text.lower() in ("yes", "on", "y") else "false"

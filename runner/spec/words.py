@@ -38,3 +38,17 @@ def kind_of(value: Any) -> str:
     if isinstance(value, str):
         return f"the text '{value}'" if len(value) <= 40 else "a text"
     return "a list" if isinstance(value, list) else "a mapping"
+
+
+def one_line(text: str) -> str:
+    """The text with line ends and other control characters written as escapes."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    )
+
+
+def short(text: str, characters: int = 60) -> str:
+    """The text, or its beginning and `…`."""
+    return text if len(text) <= characters else text[: characters - 1] + "…"
