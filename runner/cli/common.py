@@ -1,4 +1,4 @@
-"""What several verbs share: the options of a pipeline file, loading it, and saying what is wrong."""
+"""What several verbs share: a pipeline file's options, loading it, saying what is wrong."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgpack
+
 from roo.api import Codec, ConnectorError, Decoder, Encoder, Failure
 from roo.connectors.framing import (
     MAX_FRAME_BYTES,

@@ -77,7 +77,9 @@ class FileSink(Sink):
         try:
             write_all(self._fd, data)
         except BrokenPipeError:
-            raise ConnectorError(f"nobody reads {self._path} any more", "start its reader") from None
+            raise ConnectorError(
+                f"nobody reads {self._path} any more", "start its reader"
+            ) from None
         except OSError as error:
             raise self._failed(error) from error
 

@@ -70,7 +70,7 @@ class TcpReader(Reader):
         log(f"listening on {show(self._server.getsockname())}")
 
     def fileno(self) -> int | None:
-        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
+        return self._selector.fileno()
 
     def read(self) -> Read | None:
         if not self._waiting:
@@ -176,6 +176,8 @@ def _listen(address: str) -> socket.socket:
         hint = "is another run listening there? end it, or take another port"
         if error.errno != errno.EADDRINUSE:
             hint = "take an address of this machine and a port above 1023"
-        raise ConnectorError(f"can't listen on {address}: {said}", hint, environment=True) from error
+        raise ConnectorError(
+            f"can't listen on {address}: {said}", hint, environment=True
+        ) from error
     server.setblocking(False)
     return server

@@ -1,4 +1,4 @@
-"""The batch: the unit of transport and of every decision. Its header, and nothing of its payload."""
+"""The batch: the unit of transport and of every decision. Its payload is opaque to core."""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Any
+
+from xxhash import xxh3_128_hexdigest
 
 from roo.plan.model import Exchange, Plan, Stage
 from roo.plan.resolve import BadReference, Shape, inspect_call, resolve
@@ -83,7 +84,7 @@ def make(spec: PipelineSpec, single_writer: Mapping[str, bool]) -> Plan:
     bare = replace(spec, tests=(), positions={})
     plan = Plan(
         bare, stages, (), graph.readers, stage_of, graph.dead_letters, takes_key,
-        fingerprint=sha256(repr(replace(bare, file="", workers=1)).encode()).hexdigest(),
+        fingerprint=xxh3_128_hexdigest(repr(replace(bare, file="", workers=1)).encode()),
     )  # fmt: skip
     pairs = sorted({pair for stage in stages for pair in _crossings(plan, stage)})
     exchanges = tuple(Exchange(i, a, b) for i, (a, b) in enumerate(pairs))
@@ -131,7 +132,8 @@ class _Graph:
     def _depth(self, name: str) -> int:
         """The most exchanges on any way from a source to this part."""
         if name not in self._depths:
-            part = next((p for p in (*self.spec.steps, *self.spec.sinks) if p.name == name), None)
+            parts: list[Any] = [*self.spec.steps, *self.spec.sinks]
+            part = next((p for p in parts if p.name == name), None)
             before = [] if part is None else [*part.inputs]
             before += [other for other, sink in self.dead_letters.items() if sink == name]
             deepest = max((self._depth(other) for other in before), default=0)

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import zmq
+
 from roo.api import Split
 from roo.core import coordinator as core
 from roo.core.coordinator import CoordinatorCore, Phase
@@ -19,7 +20,7 @@ from roo.runtime import control
 from roo.runtime.limits import exceeded
 from roo.runtime.process import RunFolder, Workers, say_exit
 from roo.runtime.tally import Tally
-from roo.runtime.transport import ipc, open_socket
+from roo.runtime.transport import ipc, open_socket, readable
 from roo.status import View
 from roo.status.snapshot import Summary
 
@@ -104,7 +105,7 @@ class Coordinator:
                     poller.register(process.stderr.fileno(), zmq.POLLIN)
             look_s = time.monotonic()
             while self._summary is None:
-                for ready, _ in poller.poll(LOOK_EVERY_S * 1000):
+                for ready, _ in poller.poll(int(LOOK_EVERY_S * 1000)):
                     if ready is self._socket:
                         self._hear()
                     elif ready in self._stderr:
@@ -152,7 +153,7 @@ class Coordinator:
         return bool(data)
 
     def _hear(self) -> None:
-        while self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while readable(self._socket):
             identity, packed = self._socket.recv_multipart()
             index = int(identity.rpartition(b"-")[2])
             self._heard_s[index] = time.monotonic()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from roo.api import Failure
 from roo.core.batch import Origin
 from roo.plan.model import Plan
 from roo.runtime.loops import Code, Where
@@ -68,17 +69,13 @@ class Failures:
         names = traceback.tb_frame.f_locals
         if where is None:  # an append to a lane or a sink's list: out of memory, at most
             raise error
-        facts = {
+        facts: dict[str, Any] = {
             "step": where.part,
             "function": where.function,
-            "message": shorten(names.get(where.variable)),
+            "message": plain(names.get(where.variable)),
         }
-        if where.keyed and where.role != "factory":
-            facts["key"] = shorten(names.get("key"))
-        if where.role in ("factory", "route"):
-            facts["key"] = shorten(names.get("key" if where.role == "factory" else "next_key"))
-            if where.role == "route" and "next_key" not in names:
-                facts["key"] = shorten(names.get("key"))
+        if where.keyed or where.role == "factory":
+            facts["key"] = plain(names.get("key"))
         if "rest" in names and self.locate:
             total = names["messages"].__len__()
             facts["offset"] = self.locate(total - names["rest"].__length_hint__() - 1)
@@ -96,8 +93,6 @@ class Failures:
         self.counts[part] = self.counts.get(part, 0) + 1
         policy = self._policies[part].policy
         sink = self.plan.dead_letters.get(part)
-        if isinstance(error, UnknownKey):
-            policy = "fail" if policy == "fail" else policy
         report = self._report(part, error, kind, facts, traceback)
         if policy == "fail" or (policy == "dead_letter" and sink is None):
             raise RunFailure(report)
@@ -108,10 +103,18 @@ class Failures:
         self.dead_letters += 1
         self.set_aside(sink, dead_letter(self.plan.spec.name, report))
 
+    def undecodable(self, source: str, failure: Failure) -> None:
+        """Bytes that are no message. Raises RunFailure where the policy is `fail`."""
+        facts = {"message": plain(failure.frame), "offset": failure.offset}
+        traceback = failure.error.__traceback__
+        while traceback is not None and _is_roo(traceback):
+            traceback = traceback.tb_next
+        self.handle(source, failure.error, "decode", facts, traceback)
+
     def unknown_key(self, step: str, key: Any, message: Any) -> None:
         """Set a message with a key outside the list aside (`unknown: dead_letter`)."""
         self.dead_letters += 1
-        facts = {"step": step, "key": shorten(key), "message": shorten(message)}
+        facts = {"step": step, "key": plain(key), "message": plain(message)}
         error = UnknownKey(f"key {shorten(key)} is not in the list of keys")
         report = self._report(step, error, "state", facts, None)
         self.set_aside(self.plan.dead_letters[step], dead_letter(self.plan.spec.name, report))
@@ -158,7 +161,7 @@ def hint(error: Exception, part: str) -> str:
 def dead_letter(pipeline: str, report: dict[str, Any]) -> dict[str, Any]:
     """What a dead-letter sink is given: the failure as plain data."""
     names = ("step", "function", "key", "message", "source", "split", "offset", "offset_end")
-    letter = {"pipeline": pipeline, "error": report["what"]}
+    letter: dict[str, Any] = {"pipeline": pipeline, "error": report["what"]}
     letter.update((name, report[name]) for name in names if name in report)
     return letter
 
@@ -184,6 +187,17 @@ def shorten(value: Any) -> str:
     return text if len(text) <= MESSAGE_CHARACTERS_MAX else text[: MESSAGE_CHARACTERS_MAX - 1] + "…"
 
 
+def plain(value: Any) -> str:
+    """A key or message for people and dead letters: text as it is, anything else as its repr."""
+    if isinstance(value, bytes):
+        value = value[: MESSAGE_CHARACTERS_MAX + 1].decode("utf-8", "backslashreplace")
+    if not isinstance(value, str):
+        return shorten(value)
+    text = value[: MESSAGE_CHARACTERS_MAX + 1]
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if len(text) <= MESSAGE_CHARACTERS_MAX else text[: MESSAGE_CHARACTERS_MAX - 1] + "…"
+
+
 def render(traceback: TracebackType | None) -> str:
     """The frames from the user's function down, as Python prints them."""
     if traceback is None:
@@ -194,9 +208,12 @@ def render(traceback: TracebackType | None) -> str:
 
 
 def _below(traceback: TracebackType) -> TracebackType | None:
-    """The frames below the generated function, as far as they are not Roo's own."""
+    """The frames below the generated function, without Roo's own: the user's."""
     below = traceback.tb_next
-    own = __name__.rpartition(".")[0]
-    if below is not None and below.tb_frame.f_globals.get("__name__", "").startswith(own):
-        return None if below.tb_next is None else below.tb_next
+    while below is not None and _is_roo(below):
+        below = below.tb_next
     return below
+
+
+def _is_roo(traceback: TracebackType) -> bool:
+    return str(traceback.tb_frame.f_globals.get("__name__", "")).startswith("roo.")

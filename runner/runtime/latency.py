@@ -41,8 +41,8 @@ def _bucket(latency_ns: int) -> int:
     if latency_ns < (1 << _MANTISSA_BITS):
         return max(latency_ns, 0)
     exponent = latency_ns.bit_length() - 1 - _MANTISSA_BITS
-    return min(((exponent + 1) << _MANTISSA_BITS) + (latency_ns >> exponent) - (1 << _MANTISSA_BITS),
-               BUCKETS - 1)  # fmt: skip
+    bucket = (exponent << _MANTISSA_BITS) + (latency_ns >> exponent)
+    return min(bucket, BUCKETS - 1)
 
 
 def _upper_ns(bucket: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from roo.core.batch import Origin
 from roo.core.table import Table
 from roo.plan.model import Plan
-from roo.runtime.failures import Failures, shorten
+from roo.runtime.failures import Failures
 from roo.runtime.latency import Histogram
 from roo.runtime.outlets import Outlet, make_codec
 from roo.runtime.payload import Keyed, pack, unpack
@@ -60,8 +60,7 @@ class LocalRun:
         if isinstance(item, str):
             messages, failures = self._decoders[source].feed(item.encode() + b"\n")
             for failure in failures:
-                facts = {"message": shorten(failure.frame)}
-                self._failures.handle(source, failure.error, "decode", facts)
+                self._failures.undecodable(source, failure)
         self._stages.run_source(source, messages)
         self._collect(0, None)
         while self._queue:

@@ -7,7 +7,7 @@ from typing import Any
 
 from roo import api, connectors
 from roo.plan.resolve import resolve
-from roo.runtime.failures import Failures, RunFailure, shorten
+from roo.runtime.failures import Failures, RunFailure, plain, render, say, shorten
 from roo.runtime.latency import Histogram
 from roo.spec.model import CodecSpec, SinkSpec
 
@@ -93,7 +93,7 @@ class Outlet:
             try:
                 good.append(self._join([item]))
             except Exception as error:
-                facts = {"function": f"codec {self.spec.codec.kind}", "message": shorten(item)}
+                facts = {"function": f"codec {self.spec.codec.kind}", "message": plain(item)}
                 self._failures.handle(self.spec.name, error, "sink", facts)
         return good
 
@@ -113,8 +113,6 @@ class Outlet:
         self._latency.add(time.monotonic_ns() - read_ns, messages)
 
     def _plugin_failed(self, error: Exception, data: Any) -> None:
-        from roo.runtime.failures import render, say
-
         traceback = error.__traceback__
         raise RunFailure(
             {

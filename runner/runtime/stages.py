@@ -6,14 +6,23 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from xxhash import xxh3_64_digest
+
 from roo.core.table import Table
 from roo.plan.model import Plan
 from roo.plan.resolve import resolve
-from roo.runtime.failures import BadKey, Failures, RunFailure, UnknownKey, Unsendable, shorten
+from roo.runtime.failures import (
+    BadKey,
+    Failures,
+    RunFailure,
+    UnknownKey,
+    Unsendable,
+    plain,
+    shorten,
+)
 from roo.runtime.loops import generate, identifier
 from roo.runtime.payload import Keyed
 from roo.spec.model import SinkSpec, StateSpec
-from xxhash import xxh3_64_digest
 
 
 class Lane(NamedTuple):
@@ -113,7 +122,7 @@ class Stages:
             except Exception as error:
                 step = steps[entries[i] if entries else 0]
                 what = f"a message of type {_type_name(message)} can't be sent to step {step}"
-                facts = {"key": shorten(keys[i]), "message": shorten(message)}
+                facts = {"key": plain(keys[i]), "message": plain(message)}
                 self.failures.handle(step, Unsendable(f"{what}: {error}"), "send", facts)
         return Keyed(
             [keys[i] for i in good],

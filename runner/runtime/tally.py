@@ -57,7 +57,7 @@ class Tally:
         return sum(getattr(s, kind).get(name, (0, 0))[index] for s in self.now.values())
 
     def _rate(self, kind: str, name: str) -> float:
-        return sum(
+        return sum(  # type: ignore[no-any-return]
             (getattr(now, kind)[name][0] - getattr(before, kind)[name][0]) / _span_s(now, before)
             for now, before in self._pairs()
         )

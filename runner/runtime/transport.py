@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import zmq
+
 from roo.core.batch import Batch, Header, Kind, Origin
 from roo.runtime.payload import Keyed, pack, unpack
 
@@ -27,11 +28,16 @@ def ipc(folder: str, name: str) -> str:
 
 def open_socket(context: zmq.Context[Any], kind: int) -> zmq.Socket[Any]:
     """A socket without high-water marks that is gone at once when closed."""
-    socket = context.socket(kind)
+    socket: zmq.Socket[Any] = context.socket(kind)
     socket.set_hwm(0)
     socket.linger = 0
     socket.setsockopt(zmq.RECONNECT_IVL, CONNECT_RETRY_MS)
     return socket
+
+
+def readable(socket: zmq.Socket[Any]) -> bool:
+    """Whether something has come in: cheaper than trying to receive."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 class Control:
@@ -83,10 +89,11 @@ class Data:
 
     def receive(self) -> Iterator[tuple[Header, list[bytes]]]:
         """What has come in by now."""
-        while self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while readable(self.socket):
             packed, *frames = self.socket.recv_multipart()
-            kind, *fields, source, split, start, end = _HEADER.unpack(packed)
-            yield Header(Kind(kind), *fields, Origin(source, split, start, end)), frames
+            fields: tuple[Any, ...] = _HEADER.unpack(packed)
+            header = Header._make((Kind(fields[0]), *fields[1:-4], Origin(*fields[-4:])))
+            yield header, frames
 
     def close(self, linger_ms: int) -> None:
         """Close, giving what is still to be sent at most so long."""

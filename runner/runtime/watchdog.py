@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import zmq
+
 from roo.runtime import control
 from roo.runtime.transport import Control, ipc
 

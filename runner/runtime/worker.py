@@ -13,9 +13,11 @@ import os
 import signal
 import sys
 import time
+from math import ceil
 from typing import Any, NoReturn
 
 import zmq
+
 from roo import api
 from roo.core.batch import Batch, Header, Kind, Origin, Output
 from roo.core.worker import (
@@ -40,20 +42,18 @@ from roo.core.worker import (
     WorkerCore,
 )
 from roo.runtime import control
-from roo.runtime.failures import RunFailure, render, say, shorten
+from roo.runtime.failures import RunFailure, render, say
 from roo.runtime.latency import Histogram
 from roo.runtime.outlets import Outlet
 from roo.runtime.payload import Keyed, own
 from roo.runtime.preload import keys_of
 from roo.runtime.readers import Readers
 from roo.runtime.stages import Made, Stages
-from roo.runtime.transport import Control, Data, frames_of, ipc, payload_of
+from roo.runtime.transport import Control, Data, frames_of, ipc, payload_of, readable
 from roo.runtime.watchdog import Activity, Watchdog
 
 GOODBYE_MS = 2_000
 """How long a last message to the coordinator may take."""
-
-_POLLIN = int(zmq.POLLIN)
 
 
 class Worker:
@@ -133,9 +133,9 @@ class Worker:
         """Until the coordinator says exit."""
         self._perform(Started())
         while True:
-            if self.data.socket.getsockopt(zmq.EVENTS) & _POLLIN:
+            if readable(self.data.socket):
                 self._receive()
-            if self.control.socket.getsockopt(zmq.EVENTS) & _POLLIN and self._obey():
+            if readable(self.control.socket) and self._obey():
                 return
             work = self.core.next_work()
             if work is None:
@@ -176,7 +176,7 @@ class Worker:
                 if fileno is not None:
                     watched[fileno] = split
                     self._poller.register(fileno, zmq.POLLIN)
-            events = self._poller.poll(None if wait_ms < 0 else max(wait_ms, 0.2))
+            events = self._poller.poll(None if wait_ms < 0 else ceil(wait_ms))
             ready = [watched[fileno] for fileno, _ in events if fileno in watched]
             for fileno in watched:
                 self._poller.unregister(fileno)
@@ -200,8 +200,7 @@ class Worker:
         self.failures.origin = origin
         self.failures.locate = read.locate
         for failure in read.failures:
-            facts = {"message": shorten(failure.frame), "offset": failure.offset}
-            self.failures.handle(source, failure.error, "decode", facts)
+            self.failures.undecodable(source, failure)
         if messages:
             self.stages.run_source(source, read.messages)
         self._ran(0, Batch(header, None))
@@ -348,6 +347,7 @@ def main(arguments: list[str]) -> NoReturn:
     line.send(control.Hello(os.getpid()))
     code = 1
     data: Data | None = None
+    worker: Worker | None = None
     try:
         line.socket.poll()
         assignment = line.receive()
@@ -365,6 +365,8 @@ def main(arguments: list[str]) -> NoReturn:
         worker.close()
         code = 0
     except RunFailure as failure:
+        if worker is not None:
+            line.send(worker.stats())  # so that the summary counts what had come this far
         line.send(control.Failed(failure.error))
     except BrokenPipeError:
         line.send(control.Quit())

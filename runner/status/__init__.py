@@ -61,6 +61,7 @@ def choose(
     live = is_terminal(stream) and log_format == "text" and not data_on_terminal
     if not is_dumb() and (mode == "rich" or (mode == "auto" and live)):
         from rich.console import Console
+
         from roo.status.live import LiveView
 
         forced = True if mode == "rich" else None

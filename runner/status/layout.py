@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
+
 from roo.status.color import clean
 
 Row = TypeVar("Row")

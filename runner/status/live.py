@@ -11,6 +11,7 @@ import sys
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
 from roo.status import numbers
 from roo.status.snapshot import RunSnapshot
 from roo.status.view import render

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
+
 from roo.status import numbers
 from roo.status.layout import BAR, Cell, Column, Glyphs, bar, shorten_path
 from roo.status.snapshot import RunSnapshot, WorkerRow

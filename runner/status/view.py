@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
+
 from roo.status import numbers
 from roo.status.layout import (
     ASCII,

@@ -11,6 +11,7 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from roo import connectors
 from roo.api import Codec, ConnectorError, Decoder, Failure
 

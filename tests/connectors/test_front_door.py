@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+
 from roo import connectors
 from roo.api import ConnectorError, Sink, Source
 

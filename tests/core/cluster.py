@@ -160,4 +160,4 @@ class Cluster:
         queued = core.queued_messages
         self.biggest_queue = max(self.biggest_queue, queued)
         bound = len(self.links) * self.workers * (WINDOW_MESSAGES + 1)
-        assert queued <= bound, f"seed {self.seed}: {queued} messages queued, the windows allow {bound}"
+        assert queued <= bound, f"seed {self.seed}: {queued} queued, the windows allow {bound}"

@@ -1,11 +1,11 @@
 """Ownership: the table against a dumb one, and golden placements that no release may change."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from roo.core.table import RING, Table, hash64
 from xxhash import xxh3_64_digest
 
-import pytest
+from roo.core.table import RING, Table, hash64
 
 GOLDEN = {
     "": 0x2D06800538D394C2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from roo.core.batch import Batch, Header, Kind, Origin, Output
 from roo.core.worker import (
     AllSplitsEnded,
@@ -21,7 +22,6 @@ from roo.core.worker import (
     Started,
     WorkerCore,
 )
-
 from tests.core.cluster import Cluster
 
 CHAIN = [Link(0, 0, 1), Link(1, 1, 2)]

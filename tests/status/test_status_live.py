@@ -12,6 +12,7 @@ from typing import TextIO
 import pytest
 import status_samples as samples
 from rich.console import Console
+
 from roo.status import LogFormat, Mode, Silent, choose
 from roo.status.live import LiveView
 from roo.status.plain import PlainView

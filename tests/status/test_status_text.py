@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import status_samples as samples
+
 from roo.status import errors, plain, summary
 from roo.status.snapshot import RunSnapshot
 

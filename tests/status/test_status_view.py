@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
+
 from roo.status.layout import ASCII, UNICODE, bar, shorten, shorten_path
 from roo.status.snapshot import RunSnapshot, SinkRow, SourceRow, StepRow, WorkerRow
 from roo.status.view import render
