@@ -11,6 +11,7 @@ from roo.api import Codec, ConnectorError, Decoder, Encoder, Failure
 from roo.connectors.framing import (
     MAX_FRAME_BYTES,
     FrameDecoder,
+    TornFrame,
     frames_of,
     joiner,
     prefix_bytes,
@@ -110,8 +111,7 @@ class StreamDecoder(Decoder):
         self.pending_bytes = 0
         if not rest:
             return [], []
-        error = ValueError(f"the stream ended within an object, after {len(rest)} bytes of it")
-        return [], [Failure(0, rest, self._clean, error)]
+        return [], [Failure(0, rest, self._clean, TornFrame(len(rest)))]
 
     def _restart(self, offset: int, data: bytes) -> None:
         """Unpack from an offset on, where `data` begins."""

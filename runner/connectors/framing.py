@@ -16,6 +16,13 @@ NOTHING = object()
 """What `FrameDecoder.one` returns for a frame that holds no message."""
 
 
+class TornFrame(ValueError):
+    """A stream ended within a frame."""
+
+    def __init__(self, held_bytes: int) -> None:
+        super().__init__(f"the stream ended within a frame, after {held_bytes} bytes of it")
+
+
 class Frames:
     """Cuts one stream into frames.
 
@@ -207,8 +214,7 @@ class FrameDecoder(Decoder):
         if rest is None:
             return [], []
         if isinstance(self.frames, PrefixFrames):
-            error = ValueError(f"the stream ended within a frame, after {len(rest)} bytes of it")
-            return [], [Failure(0, rest, self.frames.start, error)]
+            return [], [Failure(0, rest, self.frames.start, TornFrame(len(rest)))]
         return self.decode([rest])
 
     def decode(self, frames: list[bytes]) -> tuple[list[Any], list[Failure]]:

@@ -11,6 +11,8 @@ from roo.api import Codec, ConnectorError, Context, Read, Reader, Source, Split
 
 MESSAGES_MAX = 1_000
 """How many messages one read makes at most."""
+TAKE_S = 0.005
+"""How long one read goes on asking a slow function for more."""
 
 
 class GenerateSource(Source):
@@ -40,16 +42,38 @@ class GenerateReader(Reader):
             pass
         self._first = self._offset = offset
         self._opened_s: float | None = None
+        self._error: Exception | None = None
 
     def read(self) -> Read | None:
         due = self._due()
         if due <= 0:
             return None
-        messages = list(islice(self._messages, due))
+        if self._error is not None:
+            raise self._error
         start = self._offset
+        messages, ended = self._take(due)
         self._offset += len(messages)
-        end = len(messages) < due or self._offset == self._count
+        end = ended or self._offset == self._count
         return Read(messages, start, self._offset, end=end, locate=lambda index: start + index)
+
+    def _take(self, due: int) -> tuple[list[Any], bool]:
+        """So many messages, fewer from a function that takes its time; whether they have ended.
+
+        What a function made before it failed counts; its exception is for the next read.
+        """
+        messages: list[Any] = []
+        give_s = time.monotonic() + TAKE_S
+        try:
+            for message in islice(self._messages, due):
+                messages.append(message)
+                if time.monotonic() > give_s:
+                    return messages, False
+        except Exception as error:
+            if not messages:
+                raise
+            self._error = error
+            return messages, False
+        return messages, len(messages) < due
 
     def _due(self) -> int:
         """How many messages should be made now. At least 1 where only the end is left to find."""

@@ -14,6 +14,13 @@ STDIN = 0
 class StdinSource(Source):
     """Takes what is there: a pipe, a terminal, a file. A closed stdin has ended. Not rewindable."""
 
+    def check(self) -> None:
+        """A closed stdin becomes an empty one, before anything else is given its number."""
+        try:
+            os.fstat(STDIN)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)
+
     def splits(self) -> list[Split]:
         return [Split("stdin", {}, _size())]
 
@@ -30,9 +37,9 @@ class StdinReader(Reader):
         self._always_ready = _size() is not None
 
     def read(self) -> Read | None:
-        if not self._always_ready and not select.select([STDIN], [], [], 0)[0]:
-            return None
         try:
+            if not self._always_ready and not select.select([STDIN], [], [], 0)[0]:
+                return None
             data = os.read(STDIN, BATCH_BYTES)
         except BlockingIOError:
             return None

@@ -22,6 +22,7 @@ from roo.api import (
     Split,
 )
 from roo.connectors.addresses import resolve, show
+from roo.connectors.framing import TornFrame
 
 BACKLOG = 1024
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -142,9 +143,24 @@ class TcpReader(Reader):
             return
         before = len(messages)
         messages += found
-        failures += [Failure(before + f.index, f.frame, f.offset, f.error) for f in failed]
+        for f in failed:
+            if isinstance(f.error, TornFrame):  # a client that left too soon is no bad message
+                self._log(f"client {client.name}: {f.error}")
+            else:
+                failures.append(Failure(before + f.index, f.frame, f.offset, f.error))
         if not data:
             self._leave(client, None)
+        elif client.decoder.pending_bytes:
+            self._close_if_broken(client)
+
+    def _close_if_broken(self, client: _Client) -> None:
+        """A decoder hands over the good frames before one too large; the next feed says so. Say it
+        now: the client may never send again.
+        """
+        try:
+            client.decoder.feed(b"")
+        except ConnectorError as error:
+            self._leave(client, f"client {client.name} closed: {error.message}")
 
     def _leave(self, client: _Client, reason: str | None) -> None:
         self._selector.unregister(client.connection)
