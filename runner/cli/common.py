@@ -8,9 +8,10 @@ import sys
 from dataclasses import dataclass, replace
 
 from roo.api import ConnectorError, Source, Split
-from roo.plan import Plan, check, make
-from roo.spec import load
+from roo.plan.build import check, make
+from roo.plan.model import Plan
 from roo.spec.findings import Finding, InvalidPipeline
+from roo.spec.load import load
 from roo.spec.model import PipelineSpec
 
 WORKERS_MAX = 256

@@ -42,7 +42,9 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the pipeline to its end; the exit code."""
     from roo.api import ConnectorError
+    from roo.runtime.process import Workers
     from roo.spec.findings import InvalidPipeline
+    from roo.status import choose
 
     try:
         spec = load_checked(arguments.file, arguments.overrides, arguments.workers)
@@ -55,16 +57,22 @@ def run(arguments: argparse.Namespace) -> int:
     except (InvalidPipeline, ConnectorError) as error:
         return complain(error)
 
-    from roo.runtime.coordinator import Coordinator, ForcedExit
-    from roo.status import choose
-
     to_terminal = any(s.type == "stdout" for s in spec.sinks) and sys.stdout.isatty()
     view = choose(arguments.status, arguments.log_format, sys.stderr, data_on_terminal=to_terminal)
-    hear = arguments.status != "none"
+    stdin_worker = 0 if any(s.type == "stdin" for s in spec.sources) else None
     try:
-        summary = Coordinator(plan, splits, spec.workers, view, hear_stderr=hear).run()
-    except ForcedExit as forced:
-        return forced.code
+        with Workers(
+            spec.workers, stdin_worker=stdin_worker, hear_stderr=arguments.status != "none"
+        ) as workers:
+            # ZeroMQ is imported here while the workers import it as well.
+            from roo.runtime.coordinator import Coordinator, ForcedExit
+
+            try:
+                summary = Coordinator(plan, splits, workers, view).run()
+            except ForcedExit as forced:
+                return forced.code
+    except ConnectorError as error:
+        return complain(error)
     return _say(summary, as_json=arguments.json, quiet=arguments.status == "none")
 
 

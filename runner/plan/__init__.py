@@ -1,6 +1,6 @@
-"""The Plan: what to run, and nothing of how. `make` builds it, `check` finds bad references."""
+"""The Plan: what to run, and nothing of how.
 
-from roo.plan.build import check, make
-from roo.plan.model import Exchange, Plan, Stage
-
-__all__ = ["Exchange", "Plan", "Stage", "check", "make"]
+model    stages and exchanges
+build    PipelineSpec -> Plan; findings for code references that do not work
+resolve  `module:function` -> the function
+"""

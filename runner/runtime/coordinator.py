@@ -18,7 +18,7 @@ from roo.core.table import Table
 from roo.plan.model import Plan
 from roo.runtime import control
 from roo.runtime.limits import exceeded
-from roo.runtime.process import RunFolder, Workers, say_exit
+from roo.runtime.process import Workers, say_exit
 from roo.runtime.tally import Tally
 from roo.runtime.transport import ipc, open_socket, readable
 from roo.status import View
@@ -59,24 +59,20 @@ class Coordinator:
         self,
         plan: Plan,
         splits: dict[int, tuple[str, Split]],
-        workers: int,
+        workers: Workers,
         view: View,
-        *,
-        hear_stderr: bool,
     ) -> None:
         self._plan = plan
         self._view = view
-        self._count = workers
-        self._core = CoordinatorCore(workers)
-        self._table = Table.equal(workers)
+        self._workers = workers
+        self._count = workers.count
+        self._core = CoordinatorCore(workers.count)
+        self._table = Table.equal(workers.count)
         self._splits = splits
         self._started_s = time.monotonic()
         self._tally = Tally(plan, self._table, splits, self._started_s)
-        self._folder = RunFolder()
-        self._workers = Workers(self._folder.path)
         self._identities: dict[int, bytes] = {}
-        self._heard_s = dict.fromkeys(range(workers), self._started_s)
-        self._hear_stderr = hear_stderr
+        self._heard_s = dict.fromkeys(range(workers.count), self._started_s)
         self._stderr: dict[int, _Lines] = {}
         self._signals = 0
         self._summary: Summary | None = None
@@ -91,11 +87,8 @@ class Coordinator:
         context: zmq.Context[Any] = zmq.Context()
         self._view.start()
         try:
-            self._workers.spawn(
-                self._count, stdin_worker=self._stdin_worker(), hear_stderr=self._hear_stderr
-            )
             self._socket = open_socket(context, zmq.ROUTER)
-            self._socket.bind(ipc(self._folder.path, "control"))
+            self._socket.bind(ipc(self._workers.folder, "control"))
             poller = zmq.Poller()
             poller.register(self._socket, zmq.POLLIN)
             poller.register(wake_read, zmq.POLLIN)
@@ -126,16 +119,10 @@ class Coordinator:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(before)
-            self._workers.kill()
             self._view.stop()
             context.destroy(0)
-            self._folder.remove()
             wake_read.close()
             wake_write.close()
-
-    def _stdin_worker(self) -> int | None:
-        kinds = {s.name: s.type for s in self._plan.spec.sources}
-        return 0 if any(kinds[name] == "stdin" for name, _ in self._splits.values()) else None
 
     def _signal(self, number: int, frame: Any) -> None:
         self._signals += 1
@@ -181,17 +168,17 @@ class Coordinator:
                 self._tally.report(message)
 
     def _assignment(self, worker: int) -> control.Assignment:
-        stdin = self._stdin_worker()
+        stdin = self._workers.stdin_worker
         kinds = {s.name: s.type for s in self._plan.spec.sources}
         mine = [
             index
             for index, (name, _) in self._splits.items()
             if (stdin if kinds[name] == "stdin" else index % self._count) == worker
         ]
-        data = tuple(ipc(self._folder.path, f"data-{w}") for w in range(self._count))
+        data = tuple(ipc(self._workers.folder, f"data-{w}") for w in range(self._count))
         return control.Assignment(
             self._plan, worker, self._count, self._table, self._splits, tuple(mine), data,
-            self._folder.path,
+            self._workers.folder,
         )  # fmt: skip
 
     # Doing

@@ -1,4 +1,4 @@
-"""Worker processes: spawned, watched, ended; and the private folder of their sockets."""
+"""Worker processes: spawned, watched, ended."""
 
 from __future__ import annotations
 
@@ -6,115 +6,66 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from types import TracebackType
 
-from roo.api import ConnectorError
+from roo.runtime.run_folder import RunFolder
 
 MODULE = "roo.runtime.worker"
 EXIT_DEADLINE_S = 5.0
 
 
-class RunFolder:
-    """A folder for one run's sockets that only this user can enter; gone at the end.
+class Workers:
+    """The local worker processes of one run, and the folder of their sockets: a context manager.
 
-    Folders of runs that died are swept when the next run starts: their name holds the pid.
+    Entering spawns them; they import what they need while the coordinator does the same. Leaving
+    kills those that are left and removes the folder. Raises ConnectorError where no folder can be
+    made.
+
+    stdin_worker: the one that gets this process's stdin. hear_stderr: what workers write to stderr
+    (a plugin's prints, a crash) comes through pipes, for a view that owns the terminal; else they
+    write to this process's own.
     """
 
-    def __init__(self) -> None:
-        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-        temporary = os.environ.get("TMPDIR") or "/tmp"
-        base = Path(runtime if runtime and os.access(runtime, os.W_OK) else temporary)
-        _sweep(base)
-        self._path = _make(base)
-        self.path = str(self._path)
-
-    def remove(self) -> None:
-        """Remove the folder and everything in it."""
-        _remove(self._path)
-
-
-def _make(base: Path) -> Path:
-    for number in range(1000):
-        path = base / f"roo-{os.getpid()}-{number}"
-        try:
-            path.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            what = f"can't make a folder in {base}: {os.strerror(error.errno or 0)}"
-            raise ConnectorError(what, "set TMPDIR to a folder that can be written",
-                                 environment=True) from error  # fmt: skip
-        return path
-    raise ConnectorError(f"{base} is full of run folders", f"remove {base}/roo-*", environment=True)
-
-
-def _remove(path: Path) -> None:
-    """A run folder holds sockets and no folders."""
-    try:
-        for entry in path.iterdir():
-            entry.unlink(missing_ok=True)
-        path.rmdir()
-    except OSError:
-        pass  # somebody else's, or gone already
-
-
-def _sweep(base: Path) -> None:
-    for left in base.glob("roo-*-*"):
-        pid = left.name.split("-")[1]
-        if pid.isdigit() and not _alive(int(pid)) and _is_mine(left):
-            _remove(left)
-
-
-def _is_mine(path: Path) -> bool:
-    try:
-        return path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.getuid()
-    except OSError:
-        return False
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-class Workers:
-    """The local worker processes of one run."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-        self._lifeline_read, self._lifeline_write = os.pipe()
+    def __init__(self, count: int, *, stdin_worker: int | None, hear_stderr: bool) -> None:
+        self.count = count
+        self.stdin_worker = stdin_worker
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._hear_stderr = hear_stderr
+        self._run_folder = RunFolder()
+        self.folder = self._run_folder.path
 
-    def spawn(self, count: int, *, stdin_worker: int | None, hear_stderr: bool) -> None:
-        """Start `count` workers. stdin_worker: the one that gets this process's stdin.
-
-        hear_stderr: what workers write to stderr (a plugin's prints, a crash) comes through pipes,
-        for a view that owns the terminal; else they write to this process's own.
-
-        Signals are ignored while spawning, and so in the workers from their first instruction: a
-        Ctrl-C reaches the whole process group, and it is the coordinator that answers it.
+    def __enter__(self) -> Workers:
+        """Signals are ignored while spawning, and so in the workers from their first instruction:
+        a Ctrl-C reaches the whole process group, and it is the coordinator that answers it.
         """
+        # The workers' end closes with this process, by whatever means it dies.
+        lifeline, self._lifeline = os.pipe()
         before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            for index in range(count):
-                command = [sys.executable, "-m", MODULE, self._folder, str(index)]
+            for index in range(self.count):
                 self.processes.append(
                     subprocess.Popen(
-                        [*command, str(self._lifeline_read)],
-                        stdin=None if index == stdin_worker else subprocess.DEVNULL,
-                        stderr=subprocess.PIPE if hear_stderr else None,
-                        pass_fds=(self._lifeline_read,),
+                        [sys.executable, "-m", MODULE, self.folder, str(index), str(lifeline)],
+                        stdin=None if index == self.stdin_worker else subprocess.DEVNULL,
+                        stderr=subprocess.PIPE if self._hear_stderr else None,
+                        pass_fds=(lifeline,),
                     )
                 )
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        os.close(self._lifeline_read)
+            os.close(lifeline)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.kill()
+        os.close(self._lifeline)
+        self._run_folder.remove()
 
     def exited(self) -> list[tuple[int, int]]:
         """(index, return code) of every worker that is gone."""

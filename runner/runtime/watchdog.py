@@ -78,10 +78,11 @@ class Watchdog:
         line: Control | None = None
         poller = zmq.Poller()
         poller.register(self._lifeline, zmq.POLLIN)
-        _die_with_parent()
         while True:
             if poller.poll(REPORT_EVERY_MS):
                 os._exit(1)
+            if line is None:  # later than the start, which it would slow down
+                _die_with_parent()
             if self._stopping:
                 if line is not None:
                     line.close(0)
