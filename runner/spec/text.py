@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -16,9 +17,19 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NODES_MAX = 100_000
 """Aliases can make a short file endless; no honest pipeline file comes near this."""
 
+DEPTH_MAX = 100
+"""libyaml's composer recurses in C: many open brackets would end the process, not the parse."""
+
 _BOOL_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+_KINDS = {
+    "bool": "true or false", "int": "a number", "float": "a number", "null": "nothing",
+    "timestamp": "a date",
+}  # fmt: skip
 _STR = "tag:yaml.org,2002:str"
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
+_TAGS = {*_PLAIN_TAGS, *(f"tag:yaml.org,2002:{n}" for n in ("map", "seq", "timestamp", "value"))}
+# `010` is eight and `1:30` is ninety in YAML 1.1.
+_TRAP = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-9.]+)+)")
 
 
 @dataclass
@@ -58,18 +69,19 @@ def read(file: str) -> Document:
 def parse(text: str, document: Document) -> None:
     """Parse YAML text into the document. Empty text is None."""
     try:
-        node = yaml.compose(text, Loader=Loader)
+        deep = _too_deep(text)
+        node = None if deep else yaml.compose(text, Loader=Loader)
     except yaml.YAMLError as error:
         document.findings.append(_syntax(document.file, text, error))
         return
-    except (RecursionError, ValueError) as error:
-        document.find((), "yaml-syntax", f"this can't be read: {type(error).__name__}")
-        return
+    if deep:
+        what, hint = "this is nested too deeply", f"{DEPTH_MAX} levels at most"
+        document.findings.append(Finding(document.file, *_place(deep), "yaml-depth", what, hint))
     if node is None:
         return
     try:
         document.data = _Converter(document).convert(node, ())
-    except (RecursionError, _TooMany):
+    except _TooMany:
         document.find((), "yaml-alias", "aliases make this file endless", "write it out")
         document.data = None
 
@@ -116,6 +128,19 @@ def _near(path: FilePath) -> str:
     return next(iter(get_close_matches(str(path), files, n=1)), "")
 
 
+def _too_deep(text: str) -> Any:
+    """The first of the parser's events that lies deeper than DEPTH_MAX."""
+    depth = 0
+    for event in yaml.parse(text, Loader=Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEPTH_MAX:
+                return event
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return None
+
+
 def _syntax(file: str, text: str, error: yaml.YAMLError) -> Finding:
     strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if strange:
@@ -125,17 +150,26 @@ def _syntax(file: str, text: str, error: yaml.YAMLError) -> Finding:
         return Finding(
             file, line, column, "yaml-syntax", what, "take it out, or quote and escape it"
         )
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     what = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "bad YAML")
-    context = getattr(error, "context", None)
-    if context:
-        what = f"{what} {context}"
+    context = str(getattr(error, "context", None) or "")
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if context.startswith(("while scanning an alias", "while scanning an anchor")):
+        mark, what = error.context_mark, "cannot start any token"  # type: ignore[attr-defined]
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    rows = text.split("\n")
+    here = rows[line - 1][column - 1 : column] if line <= len(rows) else ""
     hint = "see the indentation, quotes and colons around here"
-    if "\\t" in what or "tab" in what:
-        hint = "indent with spaces; YAML allows no tabs"
+    if here == "\t":
+        what, hint = "a tab can't stand here", "indent with spaces"
+    elif "cannot start any token" in what:
+        what, hint = f"a text can't begin with {here}", "quote it"
     elif "mapping values are not allowed" in what:
-        hint = "quote the text that holds a `: `, or see the indentation"
+        what = "a colon followed by a space can't stand here"
+        hint = "quote the text that holds it, or see the indentation"
+    elif "another document" in what:
+        what, hint = "a second document begins here", "one pipeline a file: take out the `---`"
+    else:
+        what = f"{what} {context}".rstrip()
     return Finding(file, line, column, "yaml-syntax", what, hint)
 
 
@@ -153,9 +187,12 @@ class _Converter:
 
     def convert(self, node: Any, path: Path) -> Any:
         self._nodes += 1
-        if self._nodes > NODES_MAX:
+        if self._nodes > NODES_MAX or len(path) > DEPTH_MAX:  # an alias can lie within its anchor
             raise _TooMany
         self._document.values[path] = _place(node)
+        if node.tag not in _TAGS:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            self._find(node, "yaml-tag", f"the tag {tag} means nothing here", "take it out")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -186,7 +223,8 @@ class _Converter:
         elif text is None:
             self._find(node, "bad-key", "a key must be text", "write `key: value`")
         else:
-            kind = node.tag.rpartition(":")[2]
+            kind = _KINDS.get(node.tag.rpartition(":")[2], "something else")
+            kind = _BOOL_WORDS.get(text.lower(), kind)
             what = f"YAML reads the key {text} as {kind}, not as text"
             self._find(node, "bad-key", what, f"quote it: '{text}'")
 
@@ -199,7 +237,12 @@ class _Converter:
             # A date and the like: what stands there is what is meant.
             return node.value
         try:
-            return self._scalars.construct_object(node)
+            value = self._scalars.construct_object(node)
+            if isinstance(value, (int, float)) and _TRAP.fullmatch(node.value):
+                what = f"YAML reads {node.value} as {value}"
+                hint = f"write {value}, or quote it: '{node.value}'"
+                self._find(node, "yaml-word", what, hint)
+            return value
         except (yaml.YAMLError, ValueError, LookupError):
             # `!!int x` and the like; the schema says what should stand there.
             return node.value
