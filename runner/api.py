@@ -170,9 +170,12 @@ class Decoder:
     """Bytes of one stream in, messages out. Holds the rest of an unfinished frame.
 
     pending_bytes: how many bytes it holds, so that `fed - pending_bytes` is a clean offset.
+    locate: offset in the stream of messages[index] of the last call, worked out when asked. It
+    holds for that call also after later ones. None: nobody knows.
     """
 
     pending_bytes: int = 0
+    locate: Callable[[int], int] | None = None
 
     def feed(self, data: bytes) -> tuple[list[Any], list[Failure]]:
         """Messages of all frames that `data` completes, and the frames that did not decode.

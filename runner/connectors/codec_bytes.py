@@ -27,6 +27,7 @@ class BytesDecoder(FrameDecoder):
     """Every frame is a message; of lines, all but the newline."""
 
     def decode(self, frames: list[bytes]) -> tuple[list[Any], list[Failure]]:
+        self.locate_in(frames)
         return frames, []
 
 

@@ -151,6 +151,7 @@ class CsvDecoder(TextDecoder):
             rows = self._rows([frame.decode() for frame in frames])
             width = len(self._columns)
             if len(rows) == len(frames) and all(len(row) == width for row in rows):
+                self.locate_in(frames)
                 return [dict(zip(self._columns, row, strict=True)) for row in rows], []
         except Exception:
             pass  # some row is bad: below, each by itself

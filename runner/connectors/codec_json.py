@@ -28,6 +28,7 @@ class JsonCodec(Codec):
 class JsonDecoder(TextDecoder):
     """Any JSON value; blank lines are passed over."""
 
+    skips_empty = True
     _scan = staticmethod(json.JSONDecoder().raw_decode)
 
     def bulk(self, text: str) -> list[Any]:

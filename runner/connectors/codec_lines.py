@@ -36,9 +36,11 @@ class TextDecoder(FrameDecoder):
         if not lines.start and block.startswith(BOM):
             return self.decode(block.split(b"\n"))
         try:
-            return self.bulk(block.decode()), []
+            messages = self.bulk(block.decode())
         except Exception:
             return self.decode(block.split(b"\n"))
+        self.locate_in(block)
+        return messages, []
 
     def decode(self, frames: list[bytes]) -> tuple[list[Any], list[Failure]]:
         return super().decode(self.without_mark(frames))

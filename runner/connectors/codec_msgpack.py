@@ -74,6 +74,8 @@ class StreamDecoder(Decoder):
             self._unpacker.feed(data)
         messages: list[Any] = []
         failures: list[Failure] = []
+        offsets: list[int] = []
+        self.locate = offsets.__getitem__
         while self._broken is None:
             try:
                 message = self._unpacker.unpack()
@@ -90,6 +92,7 @@ class StreamDecoder(Decoder):
             if end - self._clean > self._max_frame_bytes:
                 self._broken = too_large(self._clean, self._max_frame_bytes)
                 break
+            offsets.append(self._clean)
             self._clean = end
             messages.append(message)
         self.pending_bytes = self._fed - self._clean

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from roo.api import Codec, ConnectorError, Read, Reader
 
+Locate = Callable[[int], int]
+"""Offset of messages[index], as `Decoder.locate` and `Read.locate`."""
+
 
 class FileReader(Reader):
     """A reader of one file.
@@ -22,34 +25,37 @@ class FileReader(Reader):
         self._base = self._fed = offset
 
     def _decode(self, data: bytes, bytes_read: int, *, end: bool) -> Read:
-        start = self._fed - self._decoder.pending_bytes
-        pending = self._decoder.pending_bytes
-        messages, failures = self._decoder.feed(data) if data else ([], [])
+        decoder = self._decoder
+        start = self._fed - decoder.pending_bytes
+        messages, failures = decoder.feed(data) if data else ([], [])
+        locate = _locator(decoder.locate, self._base)
         self._fed += len(data)
         if end:
-            more, torn = self._decoder.finish()
+            last, torn = decoder.finish()
             failures += [replace(f, index=f.index + len(messages)) for f in torn]
-            messages = messages + more
+            if last:
+                locate = _locator(decoder.locate, self._base, len(messages), locate)
+                messages = messages + last
         failures = [replace(f, offset=f.offset + self._base) for f in failures]
-        offset = self._fed - self._decoder.pending_bytes
-        return Read(messages, start, offset, failures, bytes_read, end,
-                    _locator(data, start, pending))  # fmt: skip
+        offset = self._fed - decoder.pending_bytes
+        return Read(messages, start, offset, failures, bytes_read, end, locate)
 
 
-def _locator(data: bytes, start: int, pending: int) -> Callable[[int], int]:
-    """Where messages[i] begins: after the i-th newline since `start` (blank lines not skipped)."""
+def _locator(
+    locate: Locate | None, base: int, count: int = 0, before: Locate | None = None
+) -> Locate | None:
+    """A decoder's `locate` for a decoder that began at `base`, with `count` messages before its
+    own, which `before` locates.
+    """
+    if locate is None:
+        return None
 
-    def locate(index: int) -> int:
-        if not index:
-            return start
-        place = -1
-        for _ in range(index):
-            place = data.find(b"\n", place + 1)
-            if place < 0:
-                return start
-        return start + pending + place + 1
+    def place(index: int) -> int:
+        if index >= count or before is None:
+            return base + locate(index - count)
+        return before(index)
 
-    return locate
+    return place
 
 
 def failed(path: Path, error: Exception) -> ConnectorError:

@@ -7,6 +7,7 @@ length, big-endian). No frame above `max_frame_bytes` is ever held in memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from roo.api import ConnectorError, Decoder, Failure
@@ -194,7 +195,12 @@ def prefix_bytes(options: Mapping[str, Any]) -> int:
 
 
 class FrameDecoder(Decoder):
-    """A decoder that looks at one frame at a time, by its method `one`."""
+    """A decoder that looks at one frame at a time, by its method `one`.
+
+    skips_empty: whether an empty frame is no message where all frames are decoded at once.
+    """
+
+    skips_empty = False
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
@@ -221,16 +227,37 @@ class FrameDecoder(Decoder):
         """Each frame by itself, so that a bad one costs nothing but itself."""
         messages: list[Any] = []
         failures: list[Failure] = []
+        offsets: list[int] = []
+        self.locate = offsets.__getitem__
         offset = self.frames.start
         for frame in frames:
             try:
                 message = self.one(frame)
                 if message is not NOTHING:
                     messages.append(message)
+                    offsets.append(offset)
             except Exception as error:
                 failures.append(Failure(len(messages), frame, offset, error))
             offset += len(frame) + self.frames.overhead_bytes
         return messages, failures
+
+    def locate_in(self, frames: bytes | list[bytes]) -> None:
+        """The messages of this call were made of these frames, all at once. bytes: lines."""
+        start, overhead_bytes = self.frames.start, self.frames.overhead_bytes
+        self.locate = partial(_place, frames, start, overhead_bytes, self.skips_empty)
+
+
+def _place(
+    frames: bytes | list[bytes], start: int, overhead_bytes: int, skips_empty: bool, index: int
+) -> int:
+    """Offset of the frame of messages[index]."""
+    for frame in frames.split(b"\n") if isinstance(frames, bytes) else frames:
+        if frame or not skips_empty:
+            if not index:
+                return start
+            index -= 1
+        start += len(frame) + overhead_bytes
+    raise IndexError("no such message in the last call")
 
 
 def joiner(options: Mapping[str, Any]) -> Callable[[list[Any]], bytes]:

@@ -49,7 +49,7 @@ class StdinReader(Reader):
         messages, failures = self._decoder.feed(data) if data else self._decoder.finish()
         self._fed += len(data)
         offset = self._fed - self._decoder.pending_bytes
-        return Read(messages, start, offset, failures, len(data), end=not data)
+        return Read(messages, start, offset, failures, len(data), not data, self._decoder.locate)
 
     def fileno(self) -> int | None:
         return None if self._always_ready else STDIN
