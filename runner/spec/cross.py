@@ -35,7 +35,8 @@ def _names(document: Document, parts: Parts) -> None:
             first = seen[part.name]
             line = document.place(first.path, key=first.kind != "step")[0]
             what = f"the name '{part.name}' is taken by the {first.kind} in line {line}"
-            document.find(path, "duplicate-name", what, "give one another name", key=True)
+            hint = "give one another name"
+            document.find(path, "duplicate-name", what, hint, key=part.kind != "step")
         seen.setdefault(part.name, part)
 
 
@@ -57,8 +58,11 @@ def _inputs(document: Document, parts: Parts) -> None:
 def _cycles(document: Document, parts: Parts) -> None:
     from graphlib import CycleError, TopologicalSorter
 
+    inputs = {step.name: step.inputs for step in parts.steps}
+    if len(inputs) < len(parts.steps):
+        return  # two steps of one name, a finding already: who reads whom is a guess
     try:
-        TopologicalSorter({step.name: step.inputs for step in parts.steps}).prepare()
+        TopologicalSorter(inputs).prepare()
     except CycleError as error:
         circle: list[str] = error.args[1]
         first = next(step for step in parts.steps if step.name in circle)

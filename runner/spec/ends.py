@@ -40,7 +40,8 @@ def _codec(document: Document, part: Part) -> None:
         for name in CSV_ONLY:
             if name in options:
                 what = f"{whom} has {name}, which {kind} has no use for"
-                document.find((*part.path, "codec", name), "only-csv", what, "take it out")
+                path = (*part.path, "codec", name)
+                document.find(path, "only-csv", what, "take it out", key=True)
     elif "columns" not in options:
         path, hint = (*part.path, "codec"), "codec: {type: csv, columns: [a, b]}"
         if part.kind == "sink":
