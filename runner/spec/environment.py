@@ -94,18 +94,22 @@ def _value(text: str) -> Any:
 
 
 def override(document: Document, overrides: list[str]) -> None:
-    """Apply `--set path=value`: dots between names, steps by name or index, the value as YAML."""
+    """Apply `--set path=value`: dots between names, steps by name or index, the value as YAML.
+
+    Where only text may stand, the value is text: `--set sources.lines.path=2026`.
+    """
     for text in overrides:
         path_text, equals, value_text = text.partition("=")
         names = path_text.split(".")
         if not equals or not all(names):
             _bad(document, text, "it must read path=value", "e.g. --set cluster.workers=3")
             continue
-        _set(document, text, names, _value(value_text) if value_text else "")
+        _set(document, text, names, value_text)
 
 
-def _set(document: Document, text: str, names: list[str], value: Any) -> None:
+def _set(document: Document, text: str, names: list[str], value_text: str) -> None:
     here = document.data
+    path: Path = ()
     for depth, name in enumerate(names):
         last = depth == len(names) - 1
         if isinstance(here, list):
@@ -114,8 +118,10 @@ def _set(document: Document, text: str, names: list[str], value: Any) -> None:
                 known = [str(i["name"]) for i in here if isinstance(i, dict) and "name" in i]
                 _bad(document, text, f"there is no '{name}'", did_you_mean(name, known))
                 return
+            path = (*path, index)
             if last:
-                here[index] = value
+                here[index] = _given(value_text, path)
+                document.options[path] = text
                 return
             here = here[index]
             continue
@@ -126,10 +132,21 @@ def _set(document: Document, text: str, names: list[str], value: Any) -> None:
             hint = did_you_mean(name, list(here))
             _bad(document, text, f"{names[0]} has no '{name}'", hint)
             return
+        path = (*path, name)
         if last:
-            here[name] = value
+            here[name] = _given(value_text, path)
+            document.options[path] = text
             return
+        if name not in here:
+            document.options[path] = text
         here = here.setdefault(name, {})
+
+
+def _given(text: str, path: Path) -> Any:
+    value = _value(text) if text else ""
+    if isinstance(value, (bool, int, float)) and path[0] != "tests":
+        return value if _unquoted(_option(path)) else text
+    return value
 
 
 def _index(items: list[Any], name: str) -> int | None:

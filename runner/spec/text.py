@@ -34,13 +34,17 @@ _TRAP = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-9.]+)+)")
 
 @dataclass
 class Document:
-    """A parsed file. values, keys: (line, column) from 1 of each value, and of each mapping key."""
+    """A parsed file. values, keys: (line, column) from 1 of each value, and of each mapping key.
+
+    options: the `--set` option that put a value where it stands.
+    """
 
     file: str
     data: Any = None
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    options: dict[Path, str] = field(default_factory=dict)
 
     def place(self, path: Path, *, key: bool = False) -> tuple[int, int]:
         """Where a node stands, or else the nearest one around it."""
@@ -51,8 +55,13 @@ class Document:
         return self.values.get(path, (1, 1))
 
     def find(self, path: Path, code: str, what: str, hint: str = "", *, key: bool = False) -> None:
-        """Add a finding at a node."""
-        self.findings.append(Finding(self.file, *self.place(path, key=key), code, what, hint))
+        """Add a finding at a node. What an option of the command line put there is its fault."""
+        place = self.place(path, key=key)
+        for length in range(1, len(path) + 1):
+            if path[:length] in self.options:
+                place, what = (1, 1), f"--set {self.options[path[:length]]}: {what}"
+                break
+        self.findings.append(Finding(self.file, *place, code, what, hint))
 
 
 def read(file: str) -> Document:
