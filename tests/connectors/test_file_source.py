@@ -1,0 +1,206 @@
+"""Files: every line in exactly one split, exact offsets, packed files, what is found by check."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from roo import connectors
+from roo.api import ConnectorError, Source
+from roo.connectors import file_packed, file_source
+from tests.connectors.reading import LINES, context, messages_of, reads_of
+
+QUICK = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+CONTENT = st.lists(
+    st.sampled_from([b"a", b"bc", b"\n", b"\r\n", b"\r", "é".encode(), b"long " * 4])
+)
+PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstandard.compress}
+
+
+def file(path: Path | str, **options: Any) -> Source:
+    """A file source with the defaults of the pipeline file."""
+    defaults = {"follow": False, "splits": 1, "compression": "auto"}
+    return connectors.source("file", {"path": str(path), **defaults, **options})
+
+
+def lines_of(content: bytes) -> list[str]:
+    """What a plain reader makes of it: the simple thing to compare with."""
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.decode().removesuffix("\r") for line in lines]
+
+
+@QUICK
+@given(
+    content=CONTENT.map(b"".join),
+    splits=st.sampled_from([1, 2, 3, 7, 40]),
+    batch_bytes=st.sampled_from([1, 2, 3, 8, 65536]),
+)
+def test_splits_together_are_the_file(
+    tmp_path: Path, content: bytes, splits: int, batch_bytes: int
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    source = file(path, splits=splits)
+    assert len(source.splits()) == splits
+    assert sum(s.size_bytes or 0 for s in source.splits()) == len(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_source, "BATCH_BYTES", batch_bytes)
+        assert messages_of(source) == lines_of(content)
+
+
+@QUICK
+@given(content=CONTENT.map(b"".join), splits=st.sampled_from([1, 3]))
+def test_reading_goes_on_exactly_from_an_offset(
+    tmp_path: Path, content: bytes, splits: int
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    source = file(path, splits=splits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_source, "BATCH_BYTES", 5)
+        for split in source.splits():
+            reads = reads_of(source.open(split, None, LINES, context()))
+            expected = [message for read in reads for message in read.messages]
+            for read in reads:
+                for index, message in enumerate(read.messages):
+                    assert read.locate is not None
+                    rest = content[read.locate(index) :]
+                    assert rest.split(b"\n")[0].decode().removesuffix("\r") == message
+                expected = expected[len(read.messages) :]
+                again = reads_of(source.open(split, read.offset, LINES, context()))
+                assert [m for r in again for m in r.messages] == expected
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_packed_files_are_read_like_plain_ones(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_packed, "BATCH_BYTES", 100)
+    content = b"".join(b"line %d\r\n" % i for i in range(200))
+    packed = PACK[suffix](content[:1000]) + PACK[suffix](content[1000:])  # as `cat a.gz b.gz`
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(packed)
+    source = file(path)
+    source.check()
+    (split,) = source.splits()
+    reads = reads_of(source.open(split, None, LINES, context()))
+    assert [m for r in reads for m in r.messages] == lines_of(content)
+    assert sum(read.bytes_read for read in reads) == len(packed) == split.size_bytes
+    for offset in (reads[0].offset, 8, len(content)):
+        again = reads_of(source.open(split, offset, LINES, context()))
+        assert [m for r in again for m in r.messages] == lines_of(content[offset:])
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_torn_packed_file_is_an_error(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"file{suffix}"
+    packed = PACK[suffix](b"\n".join(os.urandom(30).hex().encode() for _ in range(2000)))
+    path.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(ConnectorError, match=f"can't read .*{suffix}"):
+        messages_of(file(path))
+    path.write_bytes(b"not packed at all\n" * 10)
+    with pytest.raises(ConnectorError, match=f"can't read .*{suffix}"):
+        messages_of(file(path))
+    assert messages_of(file(path, compression="none")) == ["not packed at all"] * 10
+
+
+def test_a_folder_or_glob_is_read_in_order_of_names(tmp_path: Path) -> None:
+    for name in ["b.txt", "a.txt", ".hidden.txt", "c.log"]:
+        (tmp_path / name).write_text(name + "\n")
+    (tmp_path / "sub.txt").mkdir()
+    (tmp_path / "sub.txt" / "d.txt").write_text("d\n")
+    assert messages_of(file(tmp_path)) == ["a.txt", "b.txt", "c.log"]
+    assert messages_of(file(tmp_path / "*.txt")) == ["a.txt", "b.txt"]
+    assert messages_of(file(tmp_path / "?[.]txt")) == ["a.txt", "b.txt"]
+    (tmp_path / "odd[1].txt").write_text("odd\n")
+    assert messages_of(file(tmp_path / "odd[1].txt")) == ["odd"]
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_what_is_not_there_is_found_before_the_run(tmp_path: Path, follow: bool) -> None:
+    (tmp_path / "empty").mkdir()
+    for path, what in [("empty", "is an empty folder"), ("*.txt", "matches no file")]:
+        with pytest.raises(ConnectorError, match=what):
+            file(tmp_path / path, follow=follow).check()
+    missing = file(tmp_path / "missing", follow=follow)
+    if follow:
+        missing.check()  # it may come
+    else:
+        with pytest.raises(ConnectorError, match=r"there is no file .*missing"):
+            missing.check()
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConnectorError, match="is a pipe or socket") as caught:
+        file(tmp_path / "pipe").check()
+    assert "stdin" in caught.value.hint
+
+
+def test_what_can_not_be_cut_is_refused(tmp_path: Path) -> None:
+    for name in ["a.txt", "a.gz"]:
+        (tmp_path / name).write_bytes(b"")
+    for path in ["*", "a.gz"]:
+        with pytest.raises(ConnectorError, match="`splits` can't cut it"):
+            file(tmp_path / path, splits=2).check()
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (PermissionError(13, "no"), "may not be read"),
+        (OSError(5, "no"), "can't read .*output error"),
+    ],
+)
+def test_what_the_system_refuses_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, what: str
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    path = tmp_path / "file"
+    path.write_bytes(b"a\n")
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(ConnectorError, match=what):
+        file(path).check()
+    monkeypatch.setattr(Path, "iterdir", fail)
+    with pytest.raises(ConnectorError, match=what):
+        file(tmp_path).check()
+
+
+def test_a_line_without_end_is_never_held_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"ok\n" + b"x" * 500_000)
+    codec = connectors.codec("lines", None, {"max_frame_bytes": 100_000})
+    reader = file(path).open(file(path).splits()[0], None, codec, context())
+    first = reader.read()
+    assert first is not None
+    assert first.messages == ["ok"]
+    with pytest.raises(ConnectorError, match="byte 3 is larger than max_frame"):
+        while reader.read() is not None:
+            pass
+    reader.close()
+
+
+def test_failures_have_places_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b'{"a":1}\n\nbad\n[2]\nbad')
+    source = file(path)
+    codec = connectors.codec("json", None, {})
+    for offset in (0, 8):
+        reads = reads_of(source.open(source.splits()[0], offset, codec, context()))
+        assert [f.offset for r in reads for f in r.failures] == [9, 17]
+        places = [r.locate(i) for r in reads if r.locate for i in range(len(r.messages))]
+        assert places == [0, 13][bool(offset) :]
