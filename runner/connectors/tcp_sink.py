@@ -112,7 +112,7 @@ class TcpSink(Sink):
             heard = connection.recv(HEARD_BYTES)
         except BlockingIOError:
             return False
-        self._heard = True
+        self._heard = self._heard or bool(heard)
         return not heard
 
     def close(self) -> None:
@@ -145,3 +145,4 @@ class TcpSink(Sink):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._heard = False
