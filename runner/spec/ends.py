@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os.path import normpath
+from os.path import isdir, normpath
 from typing import Any
 
 from roo.spec.parts import Part, Parts
@@ -10,7 +10,6 @@ from roo.spec.text import Document
 
 BY_LINE = ("lines", "json", "bytes")
 """Codecs that can begin to read in the middle of a file, at the next line."""
-
 
 CSV_ONLY = ("columns", "header", "delimiter")
 
@@ -21,7 +20,10 @@ def check(document: Document, parts: Parts) -> None:
         _codec(document, part)
     for source in parts.sources:
         _splits(document, source)
+        if source.data.get("type") == "generate":
+            _generate(document, source)
     _files(document, parts)
+    _once(document, parts)
 
 
 def _codec(document: Document, part: Part) -> None:
@@ -42,7 +44,9 @@ def _codec(document: Document, part: Part) -> None:
                 what = f"{whom} has {name}, which {kind} has no use for"
                 path = (*part.path, "codec", name)
                 document.find(path, "only-csv", what, "take it out", key=True)
-    elif "columns" not in options:
+    elif "columns" in options:
+        _columns(document, part, options["columns"])
+    else:
         path, hint = (*part.path, "codec"), "codec: {type: csv, columns: [a, b]}"
         if part.kind == "sink":
             what = f"{whom} writes csv, but does not say which columns"
@@ -50,6 +54,24 @@ def _codec(document: Document, part: Part) -> None:
         elif options.get("header") is False:
             what = f"{whom} reads csv without a header, but does not name the columns"
             document.find(path, "no-columns", what, hint)
+
+
+def _columns(document: Document, part: Part, columns: Any) -> None:
+    for index, name in enumerate(columns if isinstance(columns, list) else []):
+        if name in columns[:index]:
+            path = (*part.path, "codec", "columns", index)
+            what = f"two columns of {part.kind} {part.name} are called '{name}'"
+            document.find(path, "same-column", what, "give each a name of its own")
+
+
+def _generate(document: Document, source: Part) -> None:
+    function = "call" in source.data
+    for name in ("start", "step") if function else ("with",):
+        if name in source.data:
+            what = f"source {source.name} has {name}, which "
+            what += "only the built-in numbers have" if function else "is for a function"
+            hint = "take it out; use `with`" if function else "name the function in `call`"
+            document.find((*source.path, name), "no-use", what, hint, key=True)
 
 
 def _splits(document: Document, source: Part) -> None:
@@ -64,7 +86,7 @@ def _splits(document: Document, source: Part) -> None:
     if source.data.get("follow") is True:
         hint = "leave out `splits` or `follow`"
         find(f"source {source.name} can't be cut and followed", hint)
-    if isinstance(where, str) and (any(c in where for c in "*?[") or where.endswith("/")):
+    if isinstance(where, str) and (any(c in where for c in "*?[") or _folder(where)):
         hint = "leave out `splits`: it cuts one large file"
         find(f"source {source.name} reads many files, each a split", hint)
     kind = codec_kind(source.data)
@@ -101,6 +123,28 @@ def _files(document: Document, parts: Parts) -> None:
         if path in read:
             what = f"sink {sink.name} would write the file that source {read[path].name} reads"
             document.find((*sink.path, "path"), "same-file", what, "write another file")
+
+
+def _folder(path: str) -> bool:
+    return path.endswith("/") or isdir(path)  # noqa: PTH112 (Path.is_dir raises for long names)
+
+
+def _once(document: Document, parts: Parts) -> None:
+    """There is one stdin, and one listener to an address."""
+    taken: dict[Any, Part] = {}
+    for source in parts.sources:
+        kind, address = source.data.get("type"), source.data.get("address")
+        if kind == "stdin":
+            what, path, hint = "stdin", source.path, "steps can share one source: `from` it"
+        elif kind == "tcp" and isinstance(address, str):
+            what, path = address, (*source.path, "address")
+            hint = "give each an address of its own; one source takes any number of clients"
+        else:
+            continue
+        if what in taken:
+            both = f"sources {taken[what].name} and {source.name} both read {what}"
+            document.find(path, "same-input", both, hint, key=kind == "stdin")
+        taken.setdefault(what, source)
 
 
 def _normal(path: Any) -> str | None:

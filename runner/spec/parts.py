@@ -61,10 +61,10 @@ def _named(data: dict[str, Any], section: str) -> list[Part]:
     if not isinstance(items, dict):
         return []
     kind = section.removesuffix("s")
+    # What is no mapping has a finding of its own, and still a name for others to use.
     return [
-        Part(kind, name, (section, name), item)
+        Part(kind, name, (section, name), item if isinstance(item, dict) else {})
         for name, item in items.items()
-        if isinstance(item, dict)
     ]
 
 

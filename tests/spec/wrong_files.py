@@ -192,7 +192,7 @@ WRONG = {
         "step a reads nothing",
     ),
     "which source": (
-        GOOD.replace("lines: {type: stdin}", "a: {type: stdin}, b: {type: stdin}")
+        GOOD.replace("lines: {type: stdin}", "a: {type: stdin}, b: {type: file, path: x}")
         + "steps: [{name: s, type: map, call: 'm:f'}]\n",
         ["2:11: unread", "2:29: unread", "4:9: no-from"],
         "does not say which source it reads; add `from: a`",
@@ -218,7 +218,7 @@ WRONG = {
         "nothing reads the step a",
     ),
     "unfed sink": (
-        GOOD.replace("lines: {type: stdin}", "a: {type: stdin}, b: {type: stdin}"),
+        GOOD.replace("lines: {type: stdin}", "a: {type: stdin}, b: {type: file, path: x}"),
         ["2:11: unread", "2:29: unread", "3:9: unfed"],
         "nothing feeds the sink out",
     ),
@@ -305,6 +305,36 @@ WRONG = {
         file_source("path: a").replace("stdout", "file, path: ./a"),
         ["3:33: same-file"],
         "would write the file that source a reads",
+    ),
+    "stdin twice": (
+        GOOD.replace("}\n", ", b: {type: stdin}}\n", 1).replace(
+            "stdout", "stdout, from: [lines, b]"
+        ),
+        ["2:33: same-input"],
+        "sources lines and b both read stdin",
+    ),
+    "one address, two listeners": (
+        "version: 1\nsources:\n"
+        "  a: {type: tcp, address: 'h:1'}\n"
+        "  b: {type: tcp, address: 'h:1'}\n"
+        "sinks: {out: {type: stdout, from: [a, b]}}\n",
+        ["4:27: same-input"],
+        "sources a and b both read h:1",
+    ),
+    "column twice": (
+        sink("type: stdout, codec: {type: csv, columns: [a, b, a]}"),
+        ["3:64: same-column"],
+        "two columns of sink out are called 'a'",
+    ),
+    "parameters for no function": (
+        GOOD.replace("stdin", "generate, with: {a: 1}"),
+        ["2:35: no-use"],
+        "name the function in `call`",
+    ),
+    "start of a function": (
+        GOOD.replace("stdin", "generate, call: 'm:f', start: 1"),
+        ["2:48: no-use"],
+        "source lines has start, which only the built-in numbers have; take it out; use `with`",
     ),
     "test of no source": (
         GOOD + "tests: [{name: a, input: {line: []}, expect: {ou: []}}]\n",
