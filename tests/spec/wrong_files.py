@@ -272,6 +272,27 @@ WRONG = {
         ["3:49: only-csv"],
         "columns, which json has no use for",
     ),
+    "no such port": (
+        sink("type: tcp, address: 'a:65536'"),
+        ["3:35: bad-value"],
+        "'a:65536' is not an address",
+    ),
+    "no room": (file_source("path: a, max_frame: 0MB"), ["2:47: bad-value"], "is not a size"),
+    "endless room": (
+        file_source("path: a, max_frame: " + "9" * 400 + "MB"),
+        ["2:47: bad-value"],
+        "is not a size",
+    ),
+    "a folder in pieces": (
+        file_source("path: /, splits: 2"),
+        ["2:44: splits"],
+        "reads many files",
+    ),
+    "a name without a source": (
+        GOOD.replace("{type: stdin}", ""),
+        ["2:18: wrong-type"],
+        "must be a mapping, not nothing",
+    ),
     "csv without columns": (sink("type: stdout, codec: csv"), ["3:36: no-columns"], "writes csv"),
     "csv without names": (
         file_source("path: a, codec: {type: csv, header: false}"),
