@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from roo.api import Codec, ConnectorError, Decoder, Encoder, Failure
-from roo.connectors.codec_lines import TextDecoder
+from roo.connectors.codec_lines import BOM, TextDecoder
 from roo.connectors.framing import NOTHING, Frames, LineFrames, frames_of, joiner
 
 
@@ -115,7 +115,7 @@ class RowFrames(Frames):
     def _add(self, line: bytes) -> bytes | None:
         """The row that a line completes."""
         if not self._row:
-            if b'"' not in line or self._whole(line):
+            if b'"' not in line or self._whole(line if self.clean else line.removeprefix(BOM)):
                 return line
             self._row.append(line)
             return None
