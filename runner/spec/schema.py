@@ -23,6 +23,9 @@ _TYPES = {
     "array": "a list",
 }
 
+_ENOUGH = {"no-variable", "yaml-word", "yaml-tag"}
+_STATEFUL = ("partition", "state", "many")
+
 
 @cache
 def schema() -> Any:
@@ -69,18 +72,19 @@ def _validator() -> Any:
 def check(document: Document) -> None:
     """Add a finding for everything the schema objects to."""
     seen: set[tuple[Path, str, str]] = set()
-    unset = {(f.line, f.column) for f in document.findings if f.code == "no-variable"}
+    # What is wrong with a value already is enough; what the schema makes of it would mislead.
+    known = {(f.line, f.column) for f in document.findings if f.code in _ENOUGH}
     for error in _validator().iter_errors(document.data):
-        for path, code, what, hint, key in _said(error):
-            if (path, code, what) not in seen and document.place(path) not in unset:
+        for path, code, what, hint, key in _said(document, error):
+            if (path, code, what) not in seen and document.place(path, key=key) not in known:
                 seen.add((path, code, what))
                 document.find(path, code, what, hint, key=key)
 
 
-def _said(error: Any) -> list[tuple[Path, str, str, str, bool]]:
+def _said(document: Document, error: Any) -> list[tuple[Path, str, str, str, bool]]:
     """(path, code, what, hint, whether the key is to blame) for one error of the validator."""
     path: Path = tuple(error.absolute_path)
-    where = _where(path)
+    where = _where(document, path)
     value, rule, wanted = error.instance, error.schema, error.validator_value
     if "propertyNames" in error.absolute_schema_path:
         what = f"'{short(value)}' can't be a name"
@@ -90,11 +94,7 @@ def _said(error: Any) -> list[tuple[Path, str, str, str, bool]]:
         case "additionalProperties":
             known = list(rule.get("properties", {}))
             extra = [name for name in value if name not in known]
-            return [
-                ((*path, name), "unknown-option", f"{where} has no option '{short(name)}'",
-                 _suggest(name, known), True)
-                for name in extra
-            ]  # fmt: skip
+            return [_unknown(path, where, name, known) for name in extra]
         case "required":
             missing = [name for name in wanted if name not in value]
             return [
@@ -104,7 +104,9 @@ def _said(error: Any) -> list[tuple[Path, str, str, str, bool]]:
         case "type":
             right = listed((_TYPES[t] for t in _list(wanted) if t != "null"), "or")
             what = f"{where} must be {right}, not {kind_of(value)}"
-            return [(path, "wrong-type", what, _like(rule), False)]
+            quote = "string" in _list(wanted) and isinstance(value, (bool, int, float))
+            hint = f"quote it: '{json.dumps(value)}'" if quote else _like(rule)
+            return [(path, "wrong-type", what, hint, False)]
         case "enum" | "const":
             types = rule.get("type", [])
             if types and not any(_validator().is_type(value, t) for t in _list(types)):
@@ -128,6 +130,17 @@ def _said(error: Any) -> list[tuple[Path, str, str, str, bool]]:
             return [(path, "bad-value", f"{where} is not as it should be", _like(rule), False)]
 
 
+def _unknown(
+    path: Path, where: str, name: str, known: list[str]
+) -> tuple[Path, str, str, str, bool]:
+    at = (*path, name)
+    if path[:1] == ("steps",) and len(path) == 2 and name in _STATEFUL:
+        what = f"{where} is not stateful, so it has no {name}"
+        return at, "not-stateful", what, "write `type: stateful`, or take it out", True
+    what = f"{where} has no option '{short(name)}'"
+    return at, "unknown-option", what, _suggest(name, known), True
+
+
 def _form(rule: Any) -> str:
     """What a text with a pattern should be: `a code reference`, `a size`, `an address`."""
     forms = [d for d in schema()["definitions"].values() if d.get("pattern") == rule["pattern"]]
@@ -135,9 +148,14 @@ def _form(rule: Any) -> str:
     return f"{'an' if title[0] in 'aeiou' else 'a'} {title}"
 
 
-def _where(path: Path) -> str:
-    """A node in words: `sources.lines.path`; the whole file is `the file`."""
-    return ".".join(str(part) for part in path) or "the file"
+def _where(document: Document, path: Path) -> str:
+    """A node as `--set` would call it: `steps.count.call`; the whole file is `the file`."""
+    words = [str(part) for part in path]
+    if path[:1] == ("steps",) and len(path) > 1:
+        step = document.data["steps"][path[1]]
+        name = step.get("name") if isinstance(step, dict) else None
+        words[1] = name if isinstance(name, str) else words[1]
+    return ".".join(words) or "the file"
 
 
 def _list(value: Any) -> list[Any]:

@@ -134,7 +134,7 @@ WRONG = {
     "reference": (
         steps("name: a, type: map, call: m.f"),
         ["5:30: bad-value"],
-        "steps.0.call: 'm.f' is not a code reference",
+        "steps.a.call: 'm.f' is not a code reference",
     ),
     "codec": (sink("type: stdout, codec: jsn"), ["3:36: unknown-value"], "did you mean 'json'?"),
     "codec of no type": (
@@ -149,8 +149,18 @@ WRONG = {
     ),
     "stateless step with a state": (
         steps("name: a, type: map, call: 'm:f', partition: 'm:g'"),
-        ["5:37: unknown-option"],
-        "steps.0 has no option 'partition'",
+        ["5:37: not-stateful"],
+        "steps.a is not stateful, so it has no partition",
+    ),
+    "number as a key": (
+        COUNT.replace('Total"', 'Total", keys: {list: [a, 1]}'),
+        ["4:49: wrong-type"],
+        "must be text, not the number 1; quote it: '1'",
+    ),
+    "a word that is not text": (
+        sink("type: stdout, codec: on"),
+        ["3:36: yaml-word"],
+        "YAML reads on as true; write true or false, or quote it: 'on'",
     ),
     "two lists of keys": (
         COUNT.replace('Total"', 'Total", keys: {file: a, call: "m:f"}'),
