@@ -69,3 +69,22 @@ def test_a_mark_a_header_and_blank_lines_are_counted(kind: str) -> None:
     assert (len(messages), failures) == (2, [])
     assert decoder.locate is not None
     assert [decoder.locate(0), decoder.locate(1)] == [stream.index(b"1"), stream.index(b"22")]
+
+
+def test_blank_lines_of_json_are_passed_over() -> None:
+    decoder = connectors.codec("json", None, {}).decoder()
+    assert decoder.feed(b"\n1\n\n\n22\n") == ([1, 22], [])
+    assert decoder.locate is not None
+    assert [decoder.locate(0), decoder.locate(1)] == [1, 5]
+    with pytest.raises(IndexError):
+        decoder.locate(2)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "lines"])
+def test_lengths_are_counted(kind: str) -> None:
+    framing = {"framing": "length_prefix", "length_bytes": 2}
+    decoder = connectors.codec(kind, None, framing).decoder()
+    messages, _ = decoder.feed(b"\0\x03a\nb\0\0\0\x01c\0")
+    assert len(messages) == 3
+    assert decoder.locate is not None
+    assert [decoder.locate(i) for i in range(3)] == [0, 5, 7]

@@ -37,9 +37,7 @@ def header(**more: object) -> Header:
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(20))
-def test_everything_read_runs_through_every_stage_once(
-    graph: str, workers: int, seed: int
-) -> None:
+def test_everything_read_runs_through_every_stage_once(graph: str, workers: int, seed: int) -> None:
     stages, links = GRAPHS[graph]
     cluster = Cluster(seed, workers, stages, links, reads=30)
     cluster.run()
