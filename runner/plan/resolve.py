@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+IMPORT_DEADLINE_S = float(os.environ.get("ROO_IMPORT_DEADLINE_S", "30"))
+"""How long a plugin module may take to import, in seconds."""
 
 
 class BadReference(Exception):
@@ -37,6 +43,29 @@ class Shape:
         return "(" + ", ".join((*self.positional, *(f"{k}=…" for k in self.keywords))) + ")"
 
 
+class _TooLong(BaseException):
+    """Not an Exception: the plugin's own `except` must not catch it."""
+
+
+@contextmanager
+def _deadline() -> Iterator[None]:
+    """Give an import up after IMPORT_DEADLINE_S. Only the main thread can be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def give_up(number: int, frame: Any) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, IMPORT_DEADLINE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @cache
 def resolve(reference: str) -> Callable[..., Any]:
     """Import what `module:function` (or `module:Class.method`) names.
@@ -46,7 +75,7 @@ def resolve(reference: str) -> Callable[..., Any]:
     """
     module_name, _, attributes = reference.partition(":")
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _deadline():
             found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and module_name.startswith(error.name):
@@ -57,6 +86,10 @@ def resolve(reference: str) -> Callable[..., Any]:
                 "start the run in the folder that holds the module",
             ) from None
         raise _failed_import(module_name, error) from error
+    except _TooLong:
+        what = f"importing {module_name} has not ended after {IMPORT_DEADLINE_S:g} s"
+        hint = "do at the first call, not at import, what takes long or waits"
+        raise BadReference("slow-import", what, hint) from None
     except (Exception, SystemExit) as error:
         raise _failed_import(module_name, error) from error
     for attribute in attributes.split("."):

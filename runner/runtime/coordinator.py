@@ -29,6 +29,10 @@ SIGN_OF_LIFE_S = 60.0
 """How long a worker may take to start, or to say its last word, before it counts as lost."""
 
 
+STUCK_AFTER_S = 60.0
+"""How long a run that is to end may go without any progress: then what holds it up is stuck."""
+
+
 class ForcedExit(BaseException):
     """A second signal: everything ends at once. code: 130 or 143."""
 
@@ -77,6 +81,7 @@ class Coordinator:
         self._signals = 0
         self._summary: Summary | None = None
         self._gone: set[int] = set()
+        self._progress: tuple[Any, float] = (None, self._started_s)
 
     def run(self) -> Summary:
         """Until the run has ended. Raises ForcedExit on a second signal."""
@@ -231,6 +236,19 @@ class Coordinator:
                 if now_s - heard_s > SIGN_OF_LIFE_S:
                     what = f"gave no sign of life for {SIGN_OF_LIFE_S:.0f} s"
                     self._handle(core.WorkerLost(worker, what))
+        if self._core.phase is Phase.DRAINING:
+            self._see_to_progress(now_s)
         error = exceeded(self._plan, self._tally.errors, self._tally.messages_read, ended=False)
         if error:
             self._handle(core.RunFailed(error))
+
+    def _see_to_progress(self, now_s: float) -> None:
+        """While draining: give up on a step or sink that does not come back."""
+        progress = self._tally.progress()
+        if progress != self._progress[0]:
+            self._progress = (progress, now_s)
+        elif now_s - self._progress[1] > STUCK_AFTER_S:
+            doing = self._tally.doing() or "nobody says what it waits for"
+            what = f"no progress for {STUCK_AFTER_S:.0f} s while draining: {doing}"
+            hint = "messages that were read and not yet written are lost"
+            self._handle(core.RunFailed({"kind": "worker", "what": what, "hint": hint}))

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from roo.api import ConnectorError
 
+BASE_BYTES_MAX = 60
+"""The path of a socket may have 107 bytes, on macOS 103; beyond this base come the run's folder
+and the socket's name.
+"""
+
 
 class RunFolder:
     """A folder for one run's sockets that only this user can enter; gone at the end.
@@ -18,6 +23,8 @@ class RunFolder:
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")
         temporary = os.environ.get("TMPDIR") or "/tmp"
         base = Path(runtime if runtime and os.access(runtime, os.W_OK) else temporary)
+        if len(os.fsencode(base)) > BASE_BYTES_MAX:
+            base = Path("/tmp")
         _sweep(base)
         self._path = _make(base)
         self.path = str(self._path)

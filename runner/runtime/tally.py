@@ -51,6 +51,14 @@ class Tally:
                 total[part] = total.get(part, 0) + count
         return total
 
+    def progress(self) -> list[Any]:
+        """Changes whenever any worker gets anything done."""
+        return [(s.worker, s.steps, s.sinks, s.queue_messages) for s in self.now.values()]
+
+    def doing(self) -> str:
+        """What workers have been busy with for longer than a second."""
+        return ", ".join(f"worker {s.worker}: {s.doing}" for s in self.now.values() if s.doing)
+
     # Adding up
 
     def _sum(self, kind: str, name: str, index: int) -> int:
