@@ -354,7 +354,11 @@ class WorkerCore:
         self._stages_aligned = 0
         if last:
             self._reading = False
-        self._align(0, effects)
+        # A stage that nothing leads to (a dead-letter sink while errors are skipped) has no channel
+        # for the barrier to come by: it is cut at once, like stage 0.
+        for stage in range(self.stages - 1, -1, -1):
+            if not self._into[stage]:
+                self._align(stage, effects)
 
     def _pass_barriers(self, stage: int, effects: list[Effect]) -> None:
         """Take barriers off the front of a stage's inbox: all before them has run."""

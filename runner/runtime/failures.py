@@ -79,7 +79,7 @@ class Failures:
         if "rest" in names and self.locate:
             total = names["messages"].__len__()
             facts["offset"] = self.locate(total - names["rest"].__length_hint__() - 1)
-        self.handle(where.part, error, self._kind(where), facts, _below(traceback))
+        self.handle(where.part, error, self._kind(where), facts, users_frames(traceback))
 
     def handle(
         self,
@@ -106,10 +106,8 @@ class Failures:
     def undecodable(self, source: str, failure: Failure) -> None:
         """Bytes that are no message. Raises RunFailure where the policy is `fail`."""
         facts = {"message": plain(failure.frame), "offset": failure.offset}
-        traceback = failure.error.__traceback__
-        while traceback is not None and _is_roo(traceback):
-            traceback = traceback.tb_next
-        self.handle(source, failure.error, "decode", facts, traceback)
+        frames = users_frames(failure.error.__traceback__)
+        self.handle(source, failure.error, "decode", facts, frames)
 
     def unknown_key(self, step: str, key: Any, message: Any) -> None:
         """Set a message with a key outside the list aside (`unknown: dead_letter`)."""
@@ -207,13 +205,16 @@ def render(traceback: TracebackType | None) -> str:
     return "".join(format_tb(traceback)).rstrip()
 
 
-def _below(traceback: TracebackType) -> TracebackType | None:
-    """The frames below the generated function, without Roo's own: the user's."""
-    below = traceback.tb_next
-    while below is not None and _is_roo(below):
-        below = below.tb_next
-    return below
+def users_frames(traceback: TracebackType | None) -> TracebackType | None:
+    """The frames below Roo's own and the generated code: the user's."""
+    while traceback is not None and _is_roo(traceback):
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _is_roo(traceback: TracebackType) -> bool:
-    return str(traceback.tb_frame.f_globals.get("__name__", "")).startswith("roo.")
+    frame = traceback.tb_frame
+    name = str(frame.f_globals.get("__name__", ""))
+    generated = frame.f_code.co_filename.startswith("<roo ")
+    # The worker's own module runs as __main__.
+    return generated or name.startswith("roo.") or name == "__main__"

@@ -42,7 +42,7 @@ from roo.core.worker import (
     WorkerCore,
 )
 from roo.runtime import control
-from roo.runtime.failures import RunFailure, render, say
+from roo.runtime.failures import RunFailure, render, say, users_frames
 from roo.runtime.latency import Histogram
 from roo.runtime.outlets import Outlet
 from roo.runtime.payload import Keyed, own
@@ -386,11 +386,10 @@ def main(arguments: list[str]) -> NoReturn:
 
 def _unexpected(error: BaseException) -> dict[str, Any]:
     """Something no policy covers: `sys.exit` in a plugin, out of memory, or a bug in Roo."""
-    frames = error.__traceback__.tb_next if error.__traceback__ else None
     return {
         "kind": "worker",
         "what": say(error),
-        "traceback": render(frames),
+        "traceback": render(users_frames(error.__traceback__)),
         "hint": "a plugin must not end the process" if isinstance(error, SystemExit) else "",
     }
 

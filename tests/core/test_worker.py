@@ -26,7 +26,12 @@ from tests.core.cluster import Cluster
 
 CHAIN = [Link(0, 0, 1), Link(1, 1, 2)]
 SKIPPING = [Link(0, 0, 1), Link(1, 0, 2), Link(2, 1, 2), Link(3, 2, 3)]
-GRAPHS = {"chain": (3, CHAIN), "skipping": (4, SKIPPING), "no exchange": (1, [])}
+GRAPHS = {
+    "chain": (3, CHAIN),
+    "skipping": (4, SKIPPING),
+    "no exchange": (1, []),
+    "a stage apart": (3, [Link(0, 0, 1)]),
+}
 
 
 def header(**more: object) -> Header:

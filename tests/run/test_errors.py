@@ -1,0 +1,185 @@
+"""Messages that fail, and input that is wrong: one clear error each, never a raw traceback."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.run.harness import PLUGIN, run, summary, write
+
+pytestmark = pytest.mark.slow
+
+WORDS = """
+sources: {lines: {type: file, path: in.txt}}
+states: {s: {factory: "plug:Total"}}
+steps:
+  - {name: boom, type: map, call: "plug:boom"}
+  - {name: count, type: stateful, partition: "plug:itself", state: s, call: "plug:count"}
+sinks:
+  out: {type: file, path: out.txt}
+  aside: {type: file, path: aside.jsonl, codec: json}
+errors: {sink: aside}
+"""
+
+
+def words(folder: Path, *lines: str | bytes, pipeline: str = WORDS, plugin: str = PLUGIN) -> None:
+    data = [line.encode() if isinstance(line, str) else line for line in lines]
+    (folder / "in.txt").write_bytes(b"\n".join(data) + b"\n")
+    write(folder, pipeline, plugin)
+
+
+def failed(folder: Path, *more: str, code: int = 1, **environ: str) -> str:
+    """Run; what stderr says. No traceback of Roo's own is in it."""
+    done = run(folder, "run", "p.yaml", "--workers", "2", *more, **environ)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "runner/" not in done.stderr
+    return str(done.stderr)
+
+
+def test_fail_says_everything(tmp_path: Path) -> None:
+    words(tmp_path, "good", "bad", "good")
+    said = failed(tmp_path)
+    for fact in ("step boom", "plug:boom", "ValueError: this one is bad", "bad", "lines",
+                 "in.txt", "5", "plug.py", "raise ValueError"):  # fmt: skip
+        assert fact in said
+
+
+def test_skip_counts_and_neighbours_live(tmp_path: Path) -> None:
+    words(tmp_path, "good", "bad", "good")
+    done = run(tmp_path, "run", "p.yaml", "--set", "errors.policy=skip", "--json")
+    assert summary(done)["errors"] == 1
+    assert (tmp_path / "out.txt").read_text() == "good 1\ngood 2\n"
+
+
+def test_dead_letters_say_everything(tmp_path: Path) -> None:
+    words(tmp_path, "good", "bad", b"\xff\xfe", "good")
+    done = run(tmp_path, "run", "p.yaml", "--set", "errors.policy=dead_letter", "--json")
+    assert summary(done)["dead_letters"] == 2
+    letters = [json.loads(line) for line in (tmp_path / "aside.jsonl").read_text().splitlines()]
+    boom = next(letter for letter in letters if letter["step"] == "boom")
+    assert boom == {
+        "pipeline": "p", "step": "boom", "function": "plug:boom", "message": "bad",
+        "error": "ValueError: this one is bad", "source": "lines", "split": "in.txt", "offset": 5,
+    }  # fmt: skip
+    decode = next(letter for letter in letters if letter["step"] == "lines")
+    assert decode["offset"] == 9
+    assert "UnicodeDecodeError" in decode["error"]
+    assert (tmp_path / "out.txt").read_text() == "good 1\ngood 2\n"
+
+
+@pytest.mark.parametrize("limit", ["max_errors=1", "max_ratio=0.1"])
+def test_limits_end_the_run(tmp_path: Path, limit: str) -> None:
+    words(tmp_path, *["bad", "good"] * 5)
+    said = failed(tmp_path, "--set", "errors.policy=skip", "--set", f"errors.{limit}")
+    assert limit.partition("=")[0] in said
+
+
+CASES: dict[str, tuple[str, str, list[str]]] = {
+    "binary garbage": ("", "", ["source lines", "offset", "in.txt"]),
+    "not a key": ("plug:itself", "plug:mod_", ["count", "plug:mod_", "(int)", "a key is str"]),
+    "unsendable": ("plug:boom", "plug:lazy", ["count", "function", "can't be sent"]),
+    "sys.exit": ("plug:boom", "plug:leave", ["SystemExit"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_wrong_at_run_time(tmp_path: Path, case: str) -> None:
+    old, new, facts = CASES[case]
+    plugin = PLUGIN + "\ndef mod_(message): return len(message)\n"
+    line: str | bytes = b"\x00\xff\x80" if case == "binary garbage" else "word"
+    pipeline = WORDS.replace(old, new) if old else WORDS
+    if case == "unsendable":
+        pipeline = pipeline.replace("plug:itself", "plug:always")
+        plugin += "\ndef always(message): return 'k'\n"
+    words(tmp_path, line, pipeline=pipeline, plugin=plugin)
+    said = failed(tmp_path)
+    for fact in facts:
+        assert fact in said
+
+
+def test_a_line_without_end_is_stopped_by_max_frame(tmp_path: Path) -> None:
+    words(tmp_path)
+    with (tmp_path / "in.txt").open("wb") as file:
+        file.truncate(1 << 30)
+    said = failed(tmp_path)
+    assert "max_frame" in said
+
+
+BEFORE: dict[str, tuple[dict[str, str], str, list[str]]] = {
+    "missing input": ({"sources.lines.path": "no.txt"}, "", ["p.yaml:", "no file no.txt"]),
+    "folder as output": ({"sinks.out.path": "."}, "", ["p.yaml:", "irectory"]),
+    "path through a file": ({"sinks.out.path": "in.txt/out"}, "", ["p.yaml:", "irectory"]),
+    "no module": ({"steps.boom.call": "nomod:f"}, "", ["no-module", "nomod"]),
+    "no function": ({"steps.boom.call": "plug:bom"}, "", ["no-function", "did you mean 'boom'"]),
+    "raises at import": ({}, "raise RuntimeError('at import')", ["bad-import", "plug.py:1"]),
+    "syntax error": ({}, "def f(:", ["bad-import", "SyntaxError", "plug.py:1"]),
+    "hangs at import": ({}, "import time; time.sleep(100)", ["slow-import"]),
+    "wrong parameters": ({"steps.boom.call": "plug:count"}, "", ["wrong-parameters", "state"]),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE)
+def test_wrong_before_any_worker_starts(tmp_path: Path, case: str) -> None:
+    changes, plugin, facts = BEFORE[case]
+    words(tmp_path, "word", plugin=plugin or PLUGIN)
+    options = [word for path, v in changes.items() for word in ("--set", f"{path}={v}")]
+    said = failed(tmp_path, *options, code=2, ROO_IMPORT_DEADLINE_S="1")
+    for fact in facts:
+        assert fact in said
+
+
+def test_a_full_disk_under_the_sink(tmp_path: Path) -> None:
+    words(tmp_path, "word")
+    said = failed(tmp_path, "--set", "sinks.out.path=/dev/full")
+    assert "/dev/full" in said
+    assert "disk is full" in said
+
+
+def test_a_taken_port_is_an_environment_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        pipeline = (
+            f'sources: {{t: {{type: tcp, address: "{address}"}}}}\nsinks: {{o: {{type: "null"}}}}\n'
+        )
+        write(tmp_path, pipeline)
+        said = failed(tmp_path, code=3)
+    assert address in said
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "x", "10000"])
+def test_workers_must_be_a_number_of_workers(tmp_path: Path, workers: str) -> None:
+    words(tmp_path, "word")
+    done = run(tmp_path, "run", "p.yaml", f"--workers={workers}")
+    assert done.returncode == 2
+    assert "from 1 to 256" in done.stderr
+
+
+def test_a_plugin_that_prints_does_not_touch_the_data(tmp_path: Path) -> None:
+    words(tmp_path, "a", pipeline=WORDS.replace("plug:boom", "plug:loud")
+          .replace("{type: file, path: out.txt}", "{type: stdout}"))  # fmt: skip
+    done = run(tmp_path, "run", "p.yaml")
+    assert done.stdout == "a 1\n"
+    assert "printed by a plugin" in done.stderr
+
+
+@pytest.mark.parametrize("unknown", ["create", "reject", "drop", "dead_letter"])
+def test_keys_outside_the_list(tmp_path: Path, unknown: str) -> None:
+    pipeline = WORDS.replace(
+        'factory: "plug:Total"',
+        f'factory: "plug:Total", keys: {{list: [a, b]}}, unknown: {unknown}',
+    )
+    words(tmp_path, "a", "new", "a", pipeline=pipeline)
+    done = run(tmp_path, "run", "p.yaml", "--workers", "2", "--json")
+    outcome: dict[str, Any] = summary(done)
+    assert done.returncode == (1 if unknown == "reject" else 0)
+    if unknown == "reject":
+        assert "'new' is not in the keys" in done.stderr
+        return
+    assert outcome["keys"] == (3 if unknown == "create" else 2)
+    assert outcome["dropped"] == (unknown == "drop")
+    assert outcome["dead_letters"] == (unknown == "dead_letter")
