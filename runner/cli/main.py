@@ -51,7 +51,10 @@ def _run(words: list[str]) -> int:
     modules = {name: import_module(f"roo.cli.{name}") for name in ([verb] if verb else VERBS)}
     for module in modules.values():
         module.add_parser(subparsers)
-    arguments = parser.parse_args(words)
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:  # said by the verb, which knows what its options are called
+        chosen = subparsers.choices.get(arguments.verb, parser)
+        chosen.error(f"there is no option {' '.join(unknown)}")
     if arguments.verb is None:
         parser.print_help(sys.stderr)
         return 2

@@ -1,0 +1,100 @@
+"""Every verb and option, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.run.harness import run, summary
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+WORDCOUNT = "pipelines/wordcount.yaml"
+
+
+def test_plan_says_who_owns_a_key() -> None:
+    done = run(ROOT, "plan", WORDCOUNT, "--workers", "3", "--key", "the", "--key", "apple")
+    assert done.returncode == 0
+    assert "'the'    0xcb1283631cf33d7d  worker 2" in done.stdout
+    assert "'apple'  0x517a430dcf1f8a00  worker 0" in done.stdout
+
+
+def test_plan_as_json() -> None:
+    facts = summary(run(ROOT, "plan", WORDCOUNT, "--workers", "2", "--key", "the", "--json"))
+    assert [stage["entries"] for stage in facts["stages"]] == [["lines"], ["count"], ["counts"]]
+    assert [i["share"] for i in facts["intervals"]] == [0.5, 0.5]
+    assert facts["keys"] == [{"key": "the", "hash": "0xcb1283631cf33d7d", "worker": 1}]
+
+
+def test_plan_prints_the_hot_path() -> None:
+    code = run(ROOT, "plan", WORDCOUNT, "--code").stdout
+    compile(code, "hot path", "exec")
+    assert "def stage_0_lines(messages):" in code
+    assert "for m1 in call_split(m0) or ():" in code
+
+
+def test_validate_and_test_as_json(tmp_path: Path) -> None:
+    assert json.loads(run(ROOT, "validate", WORDCOUNT, "--json").stdout) == []
+    outcome = summary(run(ROOT, "test", WORDCOUNT, "--json"))
+    assert (outcome["passed"], outcome["failed"]) == (3, 0)
+    (tmp_path / "bad.yaml").write_text("version: 2\n")
+    done = run(tmp_path, "validate", "bad.yaml", "--json")
+    assert done.returncode == 2
+    assert {f["code"] for f in json.loads(done.stdout)} >= {"unknown-value", "missing-option"}
+
+
+def test_a_failing_test_shows_what_differs(tmp_path: Path) -> None:
+    text = (ROOT / WORDCOUNT).read_text().replace('"they => 2"', '"they => 3"')
+    (tmp_path / "w.yaml").write_text(text)
+    done = run(ROOT, "test", str(tmp_path / "w.yaml"))
+    assert done.returncode == 1
+    assert "- they => 3" in done.stdout
+    assert "+ they => 2" in done.stdout
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_plain_status_and_summary_go_to_stderr(tmp_path: Path, log_format: str) -> None:
+    done = run(ROOT, "run", WORDCOUNT, "--status", "plain", "--log-format", log_format,
+               "--set", f"sinks.counts.path={tmp_path / 'out.txt'}")  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "684" in done.stderr
+    assert len((tmp_path / "out.txt").read_text().splitlines()) == 684
+
+
+def test_rich_status_can_be_forced(tmp_path: Path) -> None:
+    done = run(ROOT, "run", WORDCOUNT, "--status", "rich", NO_COLOR="1",
+               TERM="xterm", COLUMNS="100")  # fmt: skip
+    assert done.returncode == 0
+    assert "wordcount" in done.stderr
+
+
+def test_json_and_a_stdout_sink_do_not_mix() -> None:
+    done = run(ROOT, "run", WORDCOUNT, "--json", "--set", "sinks.counts={type: stdout}")
+    assert done.returncode == 2
+    assert "--json prints to stdout" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(["rnu", WORDCOUNT], "did you mean 'run'"),
+     (["run", WORDCOUNT, "--worker=2"], "did you mean '--workers'"),
+     (["run", "pipelines/wordcuont.yaml"], "did you mean 'pipelines/wordcount.yaml'"),
+     (["run", WORDCOUNT, "--set", "sources.lnies.path=x"], "did you mean 'lines'")],
+)  # fmt: skip
+def test_a_misspelt_word_is_answered_with_the_one_that_was_meant(
+    words: list[str], meant: str
+) -> None:
+    done = run(ROOT, *words)
+    assert done.returncode == 2
+    assert meant in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_and_version() -> None:
+    helped = run(ROOT, "--help")
+    for verb in ("run", "validate", "test", "plan"):
+        assert verb in helped.stdout
+    assert run(ROOT, "--version").stdout.startswith("roo ")
+    assert run(ROOT).returncode == 2
