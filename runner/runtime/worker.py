@@ -319,8 +319,8 @@ class Worker:
 def _tune_collector() -> None:
     """What is loaded by now stays; and a young generation as large as a batch's garbage.
 
-    Word count makes two million states: with Python's defaults a third of the run goes to
-    walking them again and again (measured in benchmarks/).
+    In a prototype of word count over a million keys, Python's defaults spent about a third of the
+    run on walking the states again and again; these thresholds themselves are not yet measured.
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
