@@ -36,8 +36,11 @@ from dataclasses import dataclass, field
 from roo.plan.model import Plan
 from roo.spec.model import StepSpec
 
-LOOPS_MAX = 8
-"""How deep loops nest before the rest becomes a function of its own: Python allows 20 blocks."""
+BLOCKS_MAX = 12
+INDENT_MAX = 40
+"""How deep code nests before the rest becomes a function of its own: Python allows 20 blocks (loops
+and tries; one part adds up to four) and 100 indentations.
+"""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class _Writer:
         self.code = Code()
         self.lines: list[str] = []
         self._indent = 0
-        self._loops = 0
+        self._blocks = 0
         self._keyed = False
         self._stage = 0
         self._shared: list[str] = []
@@ -141,7 +144,7 @@ class _Writer:
         while set(self._shared) - written:
             part = next(p for p in self._shared if p not in written)
             written.add(part)
-            self._indent, self._loops = 0, 0
+            self._indent, self._blocks = 0, 0
             with self._block(f"def {self._shared_name(part)}(m0, key):"), self._guard():
                 self._part(part, "m0", inline=True)
             self._line("")
@@ -170,7 +173,9 @@ class _Writer:
             self._emit(name, message)
         elif step.type == "stateful":
             self._send(step, message)
-        elif not inline and (not self._only_way(name) or self._loops >= LOOPS_MAX):
+        elif not inline and (
+            not self._only_way(name) or self._blocks >= BLOCKS_MAX or self._indent >= INDENT_MAX
+        ):
             if name not in self._shared:
                 self._shared.append(name)
             self._line(f"{self._shared_name(name)}({message}, {'key' if self._keyed else 'None'})")
@@ -215,10 +220,10 @@ class _Writer:
                 self._readers(step.name, result)
 
     def _flatten(self, step: StepSpec, call: str, result: str, where: Where) -> None:
-        self._loops += 1
+        self._blocks += 1
         with self._block(f"for {result} in {call} or ():", where), self._guard():
             self._readers(step.name, result)
-        self._loops -= 1
+        self._blocks -= 1
 
     def _send(self, step: StepSpec, message: str) -> None:
         """To the owner of the key: the list of that lane, by the first byte of the hash."""
@@ -254,7 +259,7 @@ class _Writer:
     def _begin(self, stage: int, *, keyed: bool) -> None:
         if stage != self._stage:
             self._shared = []
-        self._stage, self._keyed, self._indent, self._loops = stage, keyed, 0, 0
+        self._stage, self._keyed, self._indent, self._blocks = stage, keyed, 0, 0
 
     def _step(self, name: str) -> StepSpec:
         step = self.plan.step(name)
@@ -301,7 +306,9 @@ class _Writer:
     @contextmanager
     def _guard(self) -> Iterator[None]:
         """What fails inside is handled and costs its neighbours nothing."""
+        self._blocks += 1
         with self._block("try:"):
             yield
+        self._blocks -= 1
         with self._block("except Exception as error:"):
             self._line("failed(error)")

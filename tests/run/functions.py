@@ -122,6 +122,12 @@ def first_word(message: str) -> str:
     return message.split()[0]
 
 
+def boom_on_not(message: str) -> str:
+    if message == "not":
+        raise ValueError("not this one")
+    return message
+
+
 def boom_on_bad(message: str) -> str:
     if "bad" in message:
         raise ValueError(f"{message} is bad")

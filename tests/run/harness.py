@@ -113,3 +113,20 @@ def alive(pid: int) -> bool:
 def rss_bytes(pid: int) -> int:
     """Resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def here() -> dict[str, str]:
+    """The environment in which a run in any folder can import `tests.run.functions`."""
+    return {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def locally(folder: Path, pipeline: str, feed: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Run a pipeline in this process, item by item; the items of each sink, before encoding."""
+    from roo.cli.common import load_checked, plan_of
+    from roo.runtime.local import LocalRun
+
+    local = LocalRun(plan_of(load_checked(str(write(folder, pipeline)), [])))
+    for source, items in feed.items():
+        for item in items:
+            local.feed(source, item)
+    return {name: [output.item for output in outputs] for name, outputs in local.outputs.items()}
