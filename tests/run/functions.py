@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 
@@ -131,4 +133,45 @@ def boom_on_not(message: str) -> str:
 def boom_on_bad(message: str) -> str:
     if "bad" in message:
         raise ValueError(f"{message} is bad")
+    return message
+
+
+class Logged:
+    """A state whose birth is noted in a file of its process."""
+
+    def __init__(self, key: str) -> None:
+        with Path(f"born.{os.getpid()}").open("a") as log:
+            log.write(f"{key}\n")
+        self.count = 0
+
+
+def some_keys() -> Iterator[str]:
+    return (f"k{i}" for i in range(20))
+
+
+def modulo(message: str, by: int = 1) -> str:
+    return str(int(message.split()[1]) % by)
+
+
+def by_17(message: str) -> str:
+    return modulo(message, 17)
+
+
+def by_7(message: str) -> str:
+    return modulo(message, 7)
+
+
+def checked(message: str, state: Named) -> str:
+    """For "k n" where a key's n must be 1, 2, 3 …: says what came instead."""
+    number = int(message.split()[1])
+    state.seen[:] = [number, *state.seen[:1]]
+    before = state.seen[1] if len(state.seen) > 1 else 0
+    return message if number == before + 1 else f"{message} after {before}"
+
+
+def last_of_key(message: str) -> str:
+    return message.split()[0][-1]
+
+
+def itself_with_state(message: Any, state: Any) -> Any:
     return message
