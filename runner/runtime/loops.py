@@ -15,8 +15,9 @@ beside the code). `roo plan --code` prints what is generated here; word count's 
                             lane = lanes_1[digest(key.encode())[0]] or lane_1(key)
                         except (AttributeError, UnicodeError):
                             lane = lane_1(key)
-                        lane[0](key)
-                        lane[1](m1)
+                        to_keys, to_messages = lane
+                        to_keys(key)
+                        to_messages(m1)
                     except Exception as error:
                         failed(error)
             except Exception as error:
@@ -238,11 +239,13 @@ class _Writer:
             self._line(f"lane = {by_byte} or lane_{stage}({key})", route)
         with self._block("except (AttributeError, UnicodeError):"):
             self._line(f"lane = lane_{stage}({key})", route)
-        self._line(f"lane[0]({key})")
-        self._line(f"lane[1]({message})")
         entries = self.plan.stages[stage].entries
-        if len(entries) > 1:
-            self._line(f"lane[2]({entries.index(step.name)})")
+        several = len(entries) > 1
+        self._line(f"to_keys, to_messages{', to_entries' if several else ''} = lane")
+        self._line(f"to_keys({key})")
+        self._line(f"to_messages({message})")
+        if several:
+            self._line(f"to_entries({entries.index(step.name)})")
 
     def _emit(self, sink: str, message: str) -> None:
         spec = self.plan.sink(sink)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_64_digest
@@ -86,22 +86,21 @@ class Stages:
             self.messages_in[step] += entries.count(index)
         self._functions[stage](keys, messages, entries)
 
-    def take(self, stage: int) -> list[Made]:
-        """What the stage has made since it was last asked, and leave its lists empty."""
-        made: list[Made] = []
+    def take(self, stage: int) -> Iterator[Made]:
+        """What the stage has made since it was last asked. The lists of a keyed payload are the
+        lanes themselves: they are emptied as soon as the next one is asked for.
+        """
         for exchange, sink in self._out_of[stage]:
             if sink is None:
                 for owner, lane in enumerate(self._lanes[exchange.to_stage]):
                     if lane.keys:
-                        copy = Keyed(lane.keys.copy(), lane.messages.copy(), lane.entries.copy())
-                        made.append(Made(exchange.index, owner, exchange.to_stage, copy))
+                        yield Made(exchange.index, owner, exchange.to_stage, Keyed(*lane))
                         for items in lane:
                             items.clear()
             elif self.items[sink]:
                 owner = self.table.owner_of(sink)
                 items = self.take_items(sink)
-                made.append(Made(exchange.index, owner, exchange.to_stage, items))
-        return made
+                yield Made(exchange.index, owner, exchange.to_stage, items)
 
     def take_items(self, sink: str) -> list[Any]:
         """What was emitted to a sink since it was last asked."""
