@@ -77,14 +77,14 @@ class FileSource(Source):
 
     def _paths(self) -> list[Path]:
         path = Path(self._path)
-        if path.is_dir():
-            try:
+        try:
+            if path.is_dir():
                 return sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
-            except OSError as error:
-                raise failed(path, error) from error
-        if glob.has_magic(self._path) and not path.exists():
-            found = glob.glob(self._path, recursive=True)  # noqa: PTH207, takes absolute ones too
-            return sorted(path for path in map(Path, found) if path.is_file())
+            if glob.has_magic(self._path) and not path.exists():
+                found = glob.glob(self._path, recursive=True)  # noqa: PTH207, takes absolute ones
+                return sorted(path for path in map(Path, found) if path.is_file())
+        except OSError as error:
+            raise failed(path, error) from error
         return [path]
 
     def _packing(self, path: Path) -> str | None:

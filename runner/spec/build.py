@@ -73,11 +73,13 @@ def build(document: Document, parts: Parts) -> PipelineSpec:
 
 
 def _errors(data: Mapping[str, Any] | None, inherited: ErrorsSpec) -> ErrorsSpec:
-    """A part's own `errors`; without one, the pipeline's. A sink named above serves below too."""
+    """A part's own `errors`; without one, the pipeline's. Policy and sink named above serve below
+    too; limits are each one's own.
+    """
     if data is None:
         return inherited
     return ErrorsSpec(
-        data.get("policy", "fail"),
+        data.get("policy", inherited.policy),
         data.get("sink", inherited.sink),
         data.get("max_errors"),
         data.get("max_ratio"),

@@ -32,9 +32,9 @@ def words(folder: Path, *lines: str | bytes, pipeline: str = WORDS, plugin: str 
     write(folder, pipeline, plugin)
 
 
-def failed(folder: Path, *more: str, code: int = 1, **environ: str) -> str:
+def failed(folder: Path, *more: str, code: int = 1, humble: bool = False, **environ: str) -> str:
     """Run; what stderr says. No traceback of Roo's own is in it."""
-    done = run(folder, "run", "p.yaml", "--workers", "2", *more, **environ)
+    done = run(folder, "run", "p.yaml", "--workers", "2", *more, humble=humble, **environ)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert "runner/" not in done.stderr
@@ -129,6 +129,35 @@ def test_wrong_before_any_worker_starts(tmp_path: Path, case: str) -> None:
     words(tmp_path, "word", plugin=plugin or PLUGIN)
     options = [word for path, v in changes.items() for word in ("--set", f"{path}={v}")]
     said = failed(tmp_path, *options, code=2, ROO_IMPORT_DEADLINE_S="1")
+    for fact in facts:
+        assert fact in said
+
+
+FORBIDDEN: dict[str, tuple[str, int, str, list[str]]] = {
+    "the pipeline": ("p.yaml", 0o000, "", ["no-permission", "p.yaml"]),
+    "the plugin": ("plug.py", 0o000, "", ["bad-import", "plug"]),
+    "the input": ("in.txt", 0o000, "", ["p.yaml:", "in.txt may not be read"]),
+    "the folder of the input": ("in", 0o000, "sources.lines.path=in/in.txt",
+                                ["p.yaml:", "in/in.txt may not be read"]),
+    "the output": ("out.txt", 0o444, "", ["p.yaml:", "out.txt", "ermission denied"]),
+    "the folder of the output": ("out", 0o555, "sinks.out.path=out/o.txt",
+                                 ["p.yaml:", "out/o.txt", "ermission denied"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FORBIDDEN)
+def test_no_permission(tmp_path: Path, case: str) -> None:
+    name, mode, change, facts = FORBIDDEN[case]
+    words(tmp_path, "word")
+    for folder in ("in", "out"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "in" / "in.txt").touch()
+    (tmp_path / "out.txt").touch()
+    (tmp_path / name).chmod(mode)
+    try:
+        said = failed(tmp_path, *(["--set", change] if change else []), code=2, humble=True)
+    finally:
+        (tmp_path / name).chmod(0o777)
     for fact in facts:
         assert fact in said
 

@@ -163,3 +163,11 @@ def test_many_steps_in_any_order(make: Load) -> None:
     text = SMALL.replace("  - {name: s,", "\n".join([*steps, f"  - {{name: s{count}, from: a,"]))
     text = text.replace("name: t,", "name: t, from: s0,")
     assert len(make(text).steps) == count + 2
+
+
+def test_a_limit_alone_leaves_the_policy_of_the_pipeline(make: Load) -> None:
+    limited = '{name: s, type: map, call: "m:f", errors: {max_errors: 3}}'
+    spec = make(
+        SMALL.replace('{name: s, type: map, call: "m:f"}', limited) + "errors: {policy: skip}\n"
+    )
+    assert spec.steps[0].errors == ErrorsSpec("skip", None, 3, None)
