@@ -98,7 +98,13 @@ def _said(document: Document, error: Any) -> list[tuple[Path, str, str, str, boo
         case "required":
             missing = [name for name in wanted if name not in value]
             return [
-                (path, "missing-option", f"{where} needs '{name}'", _example(rule, name), False)
+                (
+                    path,
+                    "missing-option",
+                    f"{where} needs '{name}'",
+                    _or_misspelt(rule, value, name),
+                    False,
+                )
                 for name in missing
             ]
         case "type":
@@ -128,6 +134,15 @@ def _said(document: Document, error: Any) -> list[tuple[Path, str, str, str, boo
             return [(path, "too-many", f"{what}, not {listed(value)}", "keep one of them", False)]
         case _:
             return [(path, "bad-value", f"{where} is not as it should be", _like(rule), False)]
+
+
+def _or_misspelt(rule: Any, value: Any, name: str) -> str:
+    """What to do about an option that is not there: perhaps it is, by another name."""
+    from difflib import get_close_matches
+
+    others = [str(key) for key in value if key not in rule.get("properties", {})]
+    close = get_close_matches(name, others, n=1, cutoff=0.7)
+    return f"is '{close[0]}' meant to be '{name}'?" if close else _example(rule, name)
 
 
 def _unknown(

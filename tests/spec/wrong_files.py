@@ -89,6 +89,11 @@ WRONG = {
         ["2:14: missing-option"],
         "needs 'path'",
     ),
+    "type misspelt": (
+        "version: 1\nsources: {a: {typ: stdin}}\n" + OUT,
+        ["2:14: missing-option"],
+        "is 'typ' meant to be 'type'?",
+    ),
     "no type": ("version: 1\nsources: {a: {}}\n" + OUT, ["2:14: missing-option"], "needs 'type'"),
     "misspelt kind": (GOOD.replace("stdout", "stdot"), ["3:21: unknown-value"], "mean 'stdout'?"),
     "option of another kind": (
