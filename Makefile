@@ -35,4 +35,4 @@ $(VENV)/installed-test: $(VENV)/bin/python pyproject.toml
 	touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) build dist out *.egg-info
+	rm -rf $(VENV) build dist out .roo *.egg-info

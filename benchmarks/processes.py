@@ -30,6 +30,7 @@ def roo(pipeline: str, workers: int, **settings: object) -> list[str | Path]:
     """
     file = ROOT / "benchmarks" / "jobs" / f"{pipeline}.yaml"
     command: list[str | Path] = [ROO, "run", file, "--workers", str(workers), "--status", "none"]
+    command.append("--no-checkpoint")  # neither does the hand-written loop keep any
     for path, value in settings.items():
         command += ["--set", f"{path.replace('__', '.')}={value}"]
     return command

@@ -86,9 +86,13 @@ class Reference:
             yield _row(rule["title"].lower(), rule["description"], _examples(rule))
 
     def _inline(self) -> Iterator[tuple[str, Any]]:
-        for rule in self._schema["properties"].values():
+        """The mappings that are described where they stand, each followed by those within it."""
+        waiting = list(self._schema["properties"].values())
+        while waiting:
+            rule = waiting.pop(0)
             if "properties" in rule:
                 yield rule["title"], rule
+                waiting[:0] = rule["properties"].values()
 
     def _section(self, title: str, rule: Any, heading: str) -> Iterator[str]:
         yield from (f"{heading} {title}", "", rule["description"], "")

@@ -37,7 +37,8 @@ class Context:
     """What a connector may know of the run it is part of.
 
     worker: index of this worker, from 0. workers: how many there are.
-    log: say one line to the user, shown among the run's events.
+    log: say one line to the user, shown among the run's events. resumes: the run goes on from a
+    checkpoint, so a sink must not empty its output: `rollback` follows `open`.
     """
 
     pipeline: str
@@ -45,6 +46,7 @@ class Context:
     worker: int
     workers: int
     log: Callable[[str], None] = field(default=lambda line: None)
+    resumes: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,11 @@ class Sink:
     single_writer: one worker writes for all (a file); else every worker has a writer of its own.
     header: what belongs before everything else (a row of column names), set before `open`: a sink
     writes it when it begins an empty output.
+
+    With checkpoints: `prepare` notes where the output stands, `sync` makes that durable, `commit`
+    says that the checkpoint is real, and `rollback` after a crash undoes all that came later.
+    Between prepare and commit more is written. A sink that does nothing for these four is written
+    to at least once.
     """
 
     takes_bytes: ClassVar[bool] = True
@@ -161,6 +168,22 @@ class Sink:
 
     def flush(self) -> None:
         """Everything written so far is out of this process when this returns."""
+
+    def prepare(self) -> Any:
+        """A checkpoint: flush, and return what `rollback` will need (plain data, for JSON)."""
+        self.flush()
+        return None
+
+    def sync(self) -> None:
+        """Make all that was written before the last `prepare` durable. Called on another thread,
+        while writing goes on. Raises OSError where that fails: then the checkpoint does.
+        """
+
+    def commit(self, noted: Any) -> None:
+        """The checkpoint for which `prepare` returned `noted` is real. May come twice."""
+
+    def rollback(self, noted: Any) -> None:
+        """Right after `open`: undo what was written after `noted`; None: everything of this run."""
 
     def close(self) -> None:
         """Flush and let go of everything."""

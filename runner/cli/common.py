@@ -108,6 +108,16 @@ def check_connectors(spec: PipelineSpec) -> dict[int, tuple[str, Split]]:
     return dict(enumerate(splits))
 
 
+def wants_checkpoints(spec: PipelineSpec) -> bool:
+    """Whether the file asks for checkpoints, or all sources can be read again from an offset."""
+    from roo.runtime.outlets import make_source
+
+    assert spec.checkpoint is not None
+    return spec.checkpoint.asked or all(
+        make_source(source.type, source.options).rewindable for source in spec.sources
+    )
+
+
 def _located(
     spec: PipelineSpec, section: str, name: str, error: ConnectorError
 ) -> InvalidPipeline | ConnectorError:

@@ -12,6 +12,7 @@ from roo.cli.common import (
     complain,
     load_checked,
     plan_of,
+    wants_checkpoints,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ def add_parser(subparsers: Any) -> None:
         "run", help="run a pipeline", allow_abbrev=False
     )
     add_pipeline_options(parser)
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget the checkpoints there are and start over"
+    )
+    parser.add_argument(
+        "--no-checkpoint",
+        dest="checkpoint",
+        action="store_false",
+        help="keep no checkpoints: what is lost in a crash is lost",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     parser.add_argument(
         "--status",
@@ -54,6 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
             return 2
         plan = plan_of(spec)
         splits = check_connectors(spec)
+        folder, resume = None, None
+        if arguments.checkpoint and wants_checkpoints(spec):
+            from roo.cli.resuming import open_folder
+
+            folder, resume, splits = open_folder(
+                plan, splits, fresh=arguments.fresh, quiet=arguments.status == "none"
+            )
     except (InvalidPipeline, ConnectorError) as error:
         return complain(error)
 
@@ -68,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             from roo.runtime.coordinator import Coordinator, ForcedExit
 
             try:
-                summary = Coordinator(plan, splits, workers, view).run()
+                summary = Coordinator(plan, splits, workers, view, folder, resume).run()
             except ForcedExit as forced:
                 return forced.code
     except ConnectorError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class FileSink(Sink):
     """Options: path; mode: overwrite (the default) or append.
 
     With `{worker}` in the path each worker writes a file of its own, else one writes for all.
+    Exactly once: after a crash the file is cut back to where the checkpoint found it.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -64,12 +66,42 @@ class FileSink(Sink):
     def open(self, context: Context) -> None:
         self._path = self._path.replace(WORKER, str(context.worker))
         append = self.options.get("mode", "overwrite") == "append"
-        how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else os.O_TRUNC)
+        how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND
+        if not append and not context.resumes:
+            how |= os.O_TRUNC
         try:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self._path, how, MODE)
-            if self.header and not os.fstat(self._fd).st_size:
-                write_all(self._fd, self.header)
+            self._begin()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _begin(self) -> None:
+        """A file that is empty begins with its header."""
+        if self.header and not os.fstat(self._fd).st_size:
+            write_all(self._fd, self.header)
+
+    def _regular(self) -> bool:
+        return stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    def prepare(self) -> Any:
+        return {"size_bytes": os.fstat(self._fd).st_size} if self._regular() else None
+
+    def sync(self) -> None:
+        if self._regular():
+            os.fsync(self._fd)
+
+    def rollback(self, noted: Any) -> None:
+        if not self._regular():
+            return  # a pipe or device: what is written is gone
+        size_bytes = noted["size_bytes"] if noted else 0
+        there = os.fstat(self._fd).st_size
+        if there < size_bytes:
+            what = f"{self._path} has {there} bytes, and had {size_bytes} at the checkpoint"
+            raise ConnectorError(what, "put the file back, or start over with --fresh")
+        try:
+            os.ftruncate(self._fd, size_bytes)
+            self._begin()
         except OSError as error:
             raise self._failed(error) from error
 

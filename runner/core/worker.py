@@ -157,7 +157,8 @@ class WorkerCore:
     """One worker of a run.
 
     links: all exchanges; stages are numbered so that each leads to a later stage. splits: those
-    assigned to this worker.
+    assigned to this worker. shared: groups of stages that work on one state. Their common cut is
+    the barrier of the last of them: a stage that has it waits with what follows until all have.
     """
 
     def __init__(
@@ -168,6 +169,7 @@ class WorkerCore:
         links: Iterable[Link],
         splits: Iterable[int],
         *,
+        shared: Iterable[Iterable[int]] = (),
         table_version: int = 1,
         attempt: int = 1,
         window_bytes: int = WINDOW_BYTES,
@@ -206,6 +208,12 @@ class WorkerCore:
         self._cut: list[set[tuple[int, int]]] = [set() for _ in range(stages)]
         self._held: list[list[Batch]] = [[] for _ in range(stages)]
         self._stages_aligned = 0
+        # Stages that share a state and wait for each other's barrier: which, and for whom.
+        self._group: dict[int, set[int]] = {}
+        for group in map(tuple, shared):
+            for stage in group:
+                self._group.setdefault(stage, set()).update(group)
+        self._aligned: set[int] = set()
 
     # Looking
 
@@ -222,7 +230,7 @@ class WorkerCore:
     @property
     def may_read(self) -> bool:
         """Whether stage 0 could run now."""
-        return self._reading and not self._exhausted[0]
+        return self._reading and not self._exhausted[0] and not self._waits(0)
 
     def credit(self, exchange: int, receiver: int) -> tuple[int, int]:
         """(messages, bytes) that may still be sent on a channel."""
@@ -234,7 +242,7 @@ class WorkerCore:
     def next_work(self) -> RunStage | ReadSplit | None:
         """What to do now; None: wait for an event."""
         for stage in range(self.stages - 1, 0, -1):
-            if self._inbox[stage] and not self._exhausted[stage]:
+            if self._inbox[stage] and not self._exhausted[stage] and not self._waits(stage):
                 return RunStage(stage, self._inbox[stage].popleft())
         if self._ready and self.may_read:
             self._ready.rotate(-1)
@@ -267,6 +275,10 @@ class WorkerCore:
             self._told_ended = True
             effects.append(AllSplitsEnded())
         return effects
+
+    def _waits(self, stage: int) -> bool:
+        """Whether a stage is past a barrier that another one, working on its state, is not."""
+        return stage in self._aligned and not self._group.get(stage, set()) <= self._aligned
 
     # Sending and receiving
 
@@ -381,6 +393,7 @@ class WorkerCore:
         """Everything before the barrier has run here: pass it on, let go of what was held."""
         assert self._barrier is not None
         effects.append(Aligned(stage, self._barrier))
+        self._aligned.add(stage)
         self._cut[stage].clear()
         self._inbox[stage].extendleft(reversed(self._held[stage]))
         self._held[stage].clear()
@@ -388,6 +401,7 @@ class WorkerCore:
         if self._stages_aligned == self.stages:
             effects.append(BarrierPassed(self._barrier))
             self._barrier = None
+            self._aligned.clear()
             return
         for link in self._out_of[stage]:
             for receiver in range(self.workers):

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xxhash import xxh3_128_hexdigest
-
 from roo.plan.model import Exchange, Plan, Stage
 from roo.plan.resolve import BadReference, Shape, inspect_call, resolve
 from roo.spec.findings import Finding
@@ -35,6 +33,9 @@ def _uses(spec: PipelineSpec) -> Iterable[_Use]:
     for state in spec.states:
         at = ("states", state.name)
         yield _Use(state.factory, (*at, "factory"), Shape((), (), "a state", may_take_key=True))
+        if state.migrate:
+            migrates = Shape(("fields", "version"), (), "`migrate`")
+            yield _Use(state.migrate, (*at, "migrate"), migrates)
         if state.keys and state.keys.call:
             yield _Use(state.keys.call, (*at, "keys", "call"), Shape((), (), "the keys"))
     for index, step in enumerate(spec.steps):
@@ -82,10 +83,7 @@ def make(spec: PipelineSpec, single_writer: Mapping[str, bool]) -> Plan:
     graph = _Graph(spec, single_writer)
     stages, stage_of = graph.stages()
     bare = replace(spec, tests=(), positions={})
-    plan = Plan(
-        bare, stages, (), graph.readers, stage_of, graph.dead_letters, takes_key,
-        fingerprint=xxh3_128_hexdigest(repr(replace(bare, file="", workers=1)).encode()),
-    )  # fmt: skip
+    plan = Plan(bare, stages, (), graph.readers, stage_of, graph.dead_letters, takes_key)
     pairs = sorted({pair for stage in stages for pair in _crossings(plan, stage)})
     exchanges = tuple(Exchange(i, a, b) for i, (a, b) in enumerate(pairs))
     return replace(plan, exchanges=exchanges)

@@ -11,8 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from xxhash import xxh3_128_hexdigest
 
 from roo.spec.model import PipelineSpec, SinkSpec, SourceSpec, StateSpec, StepSpec
+
+_MAY_CHANGE = frozenset({"rate", "retry_for_s", "with"})
+"""Options of connectors that change how fast or how, not what."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Plan:
     spec: the pipeline, without tests and positions. readers: for each source and step, the names
     that read it. stage_of: the stage of each stateful step and single-writer sink. dead_letters:
     where failures of each named part go, where they go to a sink. takes_key: code references that
-    have a parameter `key`. fingerprint: changes when what is run changes.
+    have a parameter `key`.
     """
 
     spec: PipelineSpec
@@ -49,7 +56,6 @@ class Plan:
     stage_of: Mapping[str, int]
     dead_letters: Mapping[str, str]
     takes_key: frozenset[str]
-    fingerprint: str
 
     def source(self, name: str) -> SourceSpec:
         """The source with this name."""
@@ -66,6 +72,34 @@ class Plan:
     def sink(self, name: str) -> SinkSpec | None:
         """The sink with this name; None where the name is a step's or a source's."""
         return next((s for s in self.spec.sinks if s.name == name), None)
+
+    @cached_property
+    def shape(self) -> dict[str, str]:
+        """What stored offsets, states and positions depend on: path in the file -> value.
+
+        A checkpoint fits a pipeline of the same shape. Functions that steps call, error policies
+        and the number of workers are not part of it: they may change between two runs.
+        """
+        found: dict[str, Any] = {}
+        for source in self.spec.sources:
+            at = f"sources.{source.name}"
+            found[f"{at}.type"] = source.type
+            found |= {f"{at}.{k}": v for k, v in source.options.items() if k not in _MAY_CHANGE}
+        for step in self.spec.steps:
+            at = f"steps.{step.name}"
+            found |= {f"{at}.type": step.type, f"{at}.from": ", ".join(step.inputs)}
+            if step.state:
+                found |= {f"{at}.state": step.state, f"{at}.partition": step.partition}
+        for sink in self.spec.sinks:
+            at = f"sinks.{sink.name}"
+            found |= {f"{at}.type": sink.type, f"{at}.from": ", ".join(sink.inputs)}
+            found |= {f"{at}.{k}": v for k, v in sink.options.items() if k not in _MAY_CHANGE}
+        return {path: str(value) for path, value in found.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the shape does."""
+        return xxh3_128_hexdigest(repr(sorted(self.shape.items())).encode())
 
     def parts(self, stage: int) -> list[str]:
         """Every source, step and sink that has code running in a stage, in the order it runs."""

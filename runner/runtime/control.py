@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from roo.api import Split
 from roo.core.table import Table
 from roo.plan.model import Plan
+
+if TYPE_CHECKING:  # most of a checkpoint's code is not needed to start
+    from roo.checkpoint.manifest import Manifest
+    from roo.runtime.snapshots import Part
 
 # From a worker
 
@@ -19,7 +24,9 @@ class Hello(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """Everything is built, opened and preloaded."""
+    """Everything is built, restored, opened and preloaded. sinks: what open writers note now."""
+
+    sinks: dict[str, Any]
 
 
 class Ended(NamedTuple):
@@ -27,10 +34,13 @@ class Ended(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """A barrier has passed every stage and the sinks are flushed."""
+    """A barrier has passed every stage and the sinks are flushed. part: what is durable of a
+    checkpoint; None where none is kept.
+    """
 
     barrier: int
     stats: WorkerStats
+    part: Part | None
 
 
 class Failed(NamedTuple):
@@ -81,6 +91,7 @@ class Assignment(NamedTuple):
     """What a worker is to be. splits: index -> (source name, split), of all workers' splits.
 
     mine: the splits that this worker reads. data: the address of each worker's data socket.
+    checkpoints: where snapshots go; None: no checkpoints. resume: the checkpoint to go on from.
     """
 
     plan: Plan
@@ -90,7 +101,8 @@ class Assignment(NamedTuple):
     splits: dict[int, tuple[str, Split]]
     mine: tuple[int, ...]
     data: tuple[str, ...]
-    folder: str
+    checkpoints: Path | None
+    resume: Manifest | None
 
 
 # To a worker
@@ -105,6 +117,13 @@ class Barrier(NamedTuple):
 
     barrier: int
     last: bool
+
+
+class Announce(NamedTuple):
+    """The checkpoint of a barrier is real; or, not kept, it never will be."""
+
+    barrier: int
+    kept: bool
 
 
 class Exit(NamedTuple):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
 import socket
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -17,6 +18,7 @@ from roo.core.coordinator import CoordinatorCore, Phase
 from roo.core.table import Table
 from roo.plan.model import Plan
 from roo.runtime import control
+from roo.runtime.commits import CommitError, Commits
 from roo.runtime.limits import exceeded
 from roo.runtime.process import Workers, say_exit
 from roo.runtime.tally import Tally
@@ -24,13 +26,26 @@ from roo.runtime.transport import ipc, open_socket, readable
 from roo.status import View
 from roo.status.snapshot import Summary
 
-LOOK_EVERY_S = 0.25
+if TYPE_CHECKING:
+    from roo.checkpoint.folder import Folder
+    from roo.checkpoint.manifest import Manifest
+
+LOOK_EVERY_MS = 250
 SIGN_OF_LIFE_S = 60.0
 """How long a worker may take to start, or to say its last word, before it counts as lost."""
 
 
 STUCK_AFTER_S = 60.0
 """How long a run that is to end may go without any progress: then what holds it up is stuck."""
+
+
+def _cannot_keep(error: CommitError) -> dict[str, Any]:
+    return {
+        "kind": "checkpoint",
+        "what": f"no checkpoint can be written: {error}",
+        "hint": "make room, set `checkpoint.dir`, or run with --no-checkpoint",
+        "environment": True,
+    }
 
 
 class ForcedExit(BaseException):
@@ -57,7 +72,11 @@ class _Lines:
 
 
 class Coordinator:
-    """One run on this machine. `run` returns its summary; the outcome is in it."""
+    """One run on this machine. `run` returns its summary; the outcome is in it.
+
+    checkpoints: the locked folder that they are kept in; None: none are. resume: the one to go on
+    from.
+    """
 
     def __init__(
         self,
@@ -65,14 +84,34 @@ class Coordinator:
         splits: dict[int, tuple[str, Split]],
         workers: Workers,
         view: View,
+        checkpoints: Folder | None = None,
+        resume: Manifest | None = None,
     ) -> None:
         self._plan = plan
         self._view = view
         self._workers = workers
         self._count = workers.count
-        self._core = CoordinatorCore(workers.count)
         self._table = Table.equal(workers.count)
         self._splits = splits
+        self._commits: Commits | None = None
+        durability = None
+        if checkpoints is not None:
+            spec, cluster = plan.spec.checkpoint, plan.spec.cluster
+            assert spec is not None
+            durability = core.Durability(
+                int(spec.every_s * 1000),
+                cluster.restarts_max,
+                int(cluster.restarts_within_s * 1000),
+            )
+            self._commits = Commits(checkpoints, spec.keep, plan, self._table, splits, resume)
+        # A checkpoint opens at a tick: often enough for its period, never a busy loop.
+        every_ms = durability.every_ms if durability else LOOK_EVERY_MS
+        self._tick_ms = max(1, min(LOOK_EVERY_MS, every_ms // 4))
+        self._core = CoordinatorCore(
+            workers.count, durability, resume.checkpoint if resume is not None else 0
+        )
+        self._restart_at_s: float | None = None
+        self._opened: dict[int, dict[str, Any]] = {}
         self._started_s = time.monotonic()
         self._tally = Tally(plan, self._table, splits, self._started_s)
         self._identities: dict[int, bytes] = {}
@@ -94,25 +133,27 @@ class Coordinator:
         try:
             self._socket = open_socket(context, zmq.ROUTER)
             self._socket.bind(ipc(self._workers.folder, "control"))
-            poller = zmq.Poller()
-            poller.register(self._socket, zmq.POLLIN)
-            poller.register(wake_read, zmq.POLLIN)
-            for worker, process in enumerate(self._workers.processes):
-                if process.stderr is not None:
-                    self._stderr[process.stderr.fileno()] = _Lines(worker)
-                    poller.register(process.stderr.fileno(), zmq.POLLIN)
+            self._poller = zmq.Poller()
+            self._poller.register(self._socket, zmq.POLLIN)
+            self._poller.register(wake_read, zmq.POLLIN)
+            self._listen_to_workers()
             look_s = time.monotonic()
             while self._summary is None:
-                for ready, _ in poller.poll(int(LOOK_EVERY_S * 1000)):
+                for ready, _ in self._poller.poll(self._tick_ms):
                     if ready is self._socket:
                         self._hear()
                     elif ready in self._stderr:
                         if not self._relay(ready):
-                            poller.unregister(ready)
+                            self._poller.unregister(ready)
+                            look_s = 0.0  # its process is gone, most likely
+                    elif isinstance(ready, int) and ready != wake_read.fileno():
+                        continue  # the stderr of a worker that has been replaced
                     else:
                         wake_read.recv(64)
                         self._handle(core.StopRequested())
-                if time.monotonic() - look_s >= LOOK_EVERY_S:
+                if self._restart_at_s is None:
+                    self._handle(core.Tick(int(time.monotonic() * 1000)))
+                if (time.monotonic() - look_s) * 1000 >= LOOK_EVERY_MS:
                     look_s = time.monotonic()
                     self._look(look_s)
             self._workers.wait()
@@ -135,6 +176,12 @@ class Coordinator:
             raise ForcedExit(number)
         self._event("stopping: finishing what has been read (again to stop at once)")
 
+    def _listen_to_workers(self) -> None:
+        for worker, process in enumerate(self._workers.processes):
+            if process.stderr is not None:
+                self._stderr[process.stderr.fileno()] = _Lines(worker)
+                self._poller.register(process.stderr.fileno(), zmq.POLLIN)
+
     # Hearing
 
     def _relay(self, fileno: int) -> bool:
@@ -147,7 +194,9 @@ class Coordinator:
     def _hear(self) -> None:
         while readable(self._socket):
             identity, packed = self._socket.recv_multipart()
-            index = int(identity.rpartition(b"-")[2])
+            attempt, index = map(int, identity.split(b"-")[1:])
+            if attempt != self._core.attempt:
+                continue  # from a worker that has been replaced
             self._heard_s[index] = time.monotonic()
             self._take(index, identity, pickle.loads(packed))
 
@@ -156,12 +205,15 @@ class Coordinator:
             case control.Hello():
                 self._identities[worker] = identity
                 self._send(worker, self._assignment(worker))
-            case control.Ready():
+            case control.Ready(sinks):
+                self._opened[worker] = sinks
                 self._handle(core.WorkerReady(worker))
             case control.Ended():
                 self._handle(core.SplitsEnded(worker))
-            case control.Passed(barrier, stats):
+            case control.Passed(barrier, stats, part):
                 self._tally.report(stats)
+                if self._commits is not None and part is not None:
+                    self._commits.take(worker, part)
                 self._handle(core.BarrierReported(worker, barrier))
             case control.Failed(error):
                 self._handle(core.RunFailed({"worker": worker, **error}))
@@ -180,10 +232,11 @@ class Coordinator:
             for index, (name, _) in self._splits.items()
             if (stdin if kinds[name] == "stdin" else index % self._count) == worker
         ]
-        data = tuple(ipc(self._workers.folder, f"data-{w}") for w in range(self._count))
+        attempt, commits = self._core.attempt, self._commits
+        data = tuple(ipc(self._workers.folder, f"data-{attempt}-{w}") for w in range(self._count))
         return control.Assignment(
             self._plan, worker, self._count, self._table, self._splits, tuple(mine), data,
-            self._workers.folder,
+            commits.folder.path if commits else None, commits.latest if commits else None,
         )  # fmt: skip
 
     # Doing
@@ -192,15 +245,71 @@ class Coordinator:
         for effect in self._core.handle(event):
             match effect:
                 case core.Go():
-                    self._broadcast(control.Go())
+                    self._go()
                 case core.OpenBarrier(barrier, last):
+                    if self._commits is not None:
+                        self._commits.begin()
                     self._broadcast(control.Barrier(barrier, last))
+                case core.Commit(barrier, finished):
+                    self._commit(barrier, finished)
+                case core.Announce(barrier, kept):
+                    self._broadcast(control.Announce(barrier, kept))
+                case core.Restart(_, delay_ms, why):
+                    self._restart(delay_ms, why)
                 case core.Release():
                     self._broadcast(control.Exit())
                 case core.Kill():
                     self._workers.kill()
                 case core.End(outcome, error):
                     self._end(outcome.value, error)
+
+    def _go(self) -> None:
+        if self._commits is not None and self._commits.latest is None:
+            try:
+                self._commits.begin_with(self._opened, 0)
+            except CommitError as error:
+                self._handle(core.RunFailed(_cannot_keep(error)))
+                return
+        self._broadcast(control.Go())
+
+    def _commit(self, barrier: int, finished: bool) -> None:
+        assert self._commits is not None
+        try:
+            self._commits.commit(barrier, finished=finished)
+        except CommitError as error:
+            self._event(f"checkpoint {barrier} could not be written: {error}")
+            self._handle(core.CommitFailed(barrier, str(error)))
+            return
+        self._tally.keep()
+        self._handle(core.Committed(barrier))
+
+    def _restart(self, delay_ms: int, why: str) -> None:
+        """All workers are gone; new ones come after a while."""
+        assert self._commits is not None
+        self._commits.restart()
+        latest = self._commits.latest
+        back = f"checkpoint {latest.checkpoint}" if latest and latest.checkpoint else "the start"
+        keys = f" ({sum(latest.keys.values())} keys)" if latest and latest.keys else ""
+        self._event(f"{why}: all workers start again from {back}{keys}")
+        self._restart_at_s = time.monotonic() + delay_ms / 1000
+        if not delay_ms:
+            self._respawn()
+
+    def _respawn(self) -> None:
+        self._restart_at_s = None
+        for fileno in self._stderr:
+            while self._relay(fileno):
+                pass
+            with contextlib.suppress(KeyError):
+                self._poller.unregister(fileno)
+        self._stderr.clear()
+        self._identities.clear()
+        self._opened.clear()
+        self._gone.clear()
+        self._tally.roll_back()
+        self._workers.respawn(self._core.attempt)
+        self._heard_s = dict.fromkeys(range(self._count), time.monotonic())
+        self._listen_to_workers()
 
     def _end(self, outcome: str, error: dict[str, Any] | None) -> None:
         if error is None:
@@ -226,16 +335,23 @@ class Coordinator:
     def _look(self, now_s: float) -> None:
         """Show how it goes; see to what nobody reports."""
         self._view.update(self._tally.snapshot(self._core.phase.value, now_s))
+        if self._restart_at_s is not None:
+            if now_s >= self._restart_at_s:
+                self._respawn()
+            return
         for worker, code in self._workers.exited():
             # Its last words may still be on the way: they say more than its exit code.
             if worker in self._gone:
                 self._handle(core.WorkerLost(worker, say_exit(code)))
             self._gone.add(worker)
-        if self._core.phase is Phase.STARTING:
-            for worker, heard_s in self._heard_s.items():
-                if now_s - heard_s > SIGN_OF_LIFE_S:
-                    what = f"gave no sign of life for {SIGN_OF_LIFE_S:.0f} s"
+        starting = self._core.phase is Phase.STARTING
+        if starting or self._commits is not None:
+            patience_s = SIGN_OF_LIFE_S if starting else self._plan.spec.cluster.timeout_s
+            for worker, heard_s in list(self._heard_s.items()):
+                if now_s - heard_s > patience_s:
+                    what = f"gave no sign of life for {patience_s:g} s"
                     self._handle(core.WorkerLost(worker, what))
+                    break
         if self._core.phase is Phase.DRAINING:
             self._see_to_progress(now_s)
         error = exceeded(self._plan, self._tally.errors, self._tally.messages_read, ended=False)

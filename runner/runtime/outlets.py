@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from roo import api, connectors
 from roo.plan.resolve import resolve
@@ -112,7 +113,7 @@ class Outlet:
             self.bytes_written += len(data)
         self._latency.add(time.monotonic_ns() - read_ns, messages)
 
-    def _plugin_failed(self, error: Exception, data: Any) -> None:
+    def _plugin_failed(self, error: Exception, data: Any) -> NoReturn:
         traceback = error.__traceback__
         raise RunFailure(
             {
@@ -125,13 +126,35 @@ class Outlet:
             }
         ) from error
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the writer is on this worker."""
+        return self._open
+
     def flush(self) -> None:
         """Everything written is out of this process. Raises RunFailure."""
         if self._open:
-            try:
-                self.sink.flush()
-            except api.ConnectorError as error:
-                raise self._failed(error) from error
+            self._ask(self.sink.flush)
+
+    def prepare(self) -> Any:
+        """What the sink notes for a checkpoint. Raises RunFailure."""
+        return self._ask(self.sink.prepare)
+
+    def commit(self, noted: Any) -> None:
+        """A checkpoint is real. Raises RunFailure."""
+        self._ask(lambda: self.sink.commit(noted))
+
+    def rollback(self, noted: Any) -> None:
+        """Undo what was written after a checkpoint. Raises RunFailure."""
+        self._ask(lambda: self.sink.rollback(noted))
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except api.ConnectorError as error:
+            raise self._failed(error) from error
+        except Exception as error:
+            self._plugin_failed(error, None)
 
     def close(self) -> None:
         """Close the writer, if it is open here."""

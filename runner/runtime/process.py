@@ -17,9 +17,9 @@ EXIT_DEADLINE_S = 5.0
 class Workers:
     """The local worker processes of one run, and the folder of their sockets: a context manager.
 
-    Entering spawns them; they import what they need while the coordinator does the same. Leaving
-    kills those that are left and removes the folder. Raises ConnectorError where no folder can be
-    made.
+    Entering spawns them; they import what they need while the coordinator does the same. `respawn`
+    puts new ones in their place, as a further attempt. Leaving kills those that are left and
+    removes the folder. Raises ConnectorError where no folder can be made.
 
     stdin_worker: the one that gets this process's stdin. hear_stderr: what workers write to stderr
     (a plugin's prints, a crash) comes through pipes, for a view that owns the terminal; else they
@@ -35,9 +35,23 @@ class Workers:
         self.folder = self._run_folder.path
 
     def __enter__(self) -> Workers:
+        self._spawn(attempt=1)
+        return self
+
+    def respawn(self, attempt: int) -> None:
+        """New workers in place of the old ones, which are ended first."""
+        self.kill()
+        for process in self.processes:
+            if process.stderr is not None:
+                process.stderr.close()
+        os.close(self._lifeline)
+        self._spawn(attempt)
+
+    def _spawn(self, attempt: int) -> None:
         """Signals are ignored while spawning, and so in the workers from their first instruction:
         a Ctrl-C reaches the whole process group, and it is the coordinator that answers it.
         """
+        self.processes = []
         # The workers' end closes with this process, by whatever means it dies.
         lifeline, self._lifeline = os.pipe()
         before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -45,7 +59,15 @@ class Workers:
             for index in range(self.count):
                 self.processes.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", MODULE, self.folder, str(index), str(lifeline)],
+                        [
+                            sys.executable,
+                            "-m",
+                            MODULE,
+                            self.folder,
+                            str(index),
+                            str(attempt),
+                            str(lifeline),
+                        ],
                         stdin=None if index == self.stdin_worker else subprocess.DEVNULL,
                         stderr=subprocess.PIPE if self._hear_stderr else None,
                         pass_fds=(lifeline,),
@@ -55,7 +77,6 @@ class Workers:
             for number, handler in before.items():
                 signal.signal(number, handler)
             os.close(lifeline)
-        return self
 
     def __exit__(
         self,

@@ -19,8 +19,15 @@ class Readers:
     messages, bytes_read: so far, by source name. ended: splits at their ends.
     """
 
-    def __init__(self, plan: Plan, splits: Mapping[int, tuple[str, Split]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        splits: Mapping[int, tuple[str, Split]],
+        offsets: Mapping[int, int | None],
+    ) -> None:
+        """offsets: where splits go on from, by split; those without one begin at their start."""
         self._plan = plan
+        self._offsets = dict(offsets)
         self._splits = splits
         self._readers: dict[int, Reader] = {}
         self._retry_at_s: dict[int, float] = {}
@@ -42,7 +49,7 @@ class Readers:
                 source = make_source(spec.type, spec.options)
                 here = api.Context(context.pipeline, name, context.worker, context.workers,
                                    context.log)  # fmt: skip
-                reader = source.open(split, None, make_codec(spec.codec), here)
+                reader = source.open(split, self._offsets.get(index), make_codec(spec.codec), here)
             except ConnectorError as error:
                 raise RunFailure(connector_failure("source", name, error)) from error
             except Exception as error:
@@ -59,6 +66,7 @@ class Readers:
         except Exception as error:
             raise self._plugin_failure(name, error) from error
         if read is not None:
+            self._offsets[split] = read.offset
             self.messages[name] += len(read.messages) + len(read.failures)
             self.bytes_read[name] += read.bytes_read
             if read.end:
@@ -67,6 +75,10 @@ class Readers:
             wait_s = self._readers[split].ready_in_ms() / 1000
             self._retry_at_s[split] = time.monotonic() + wait_s
         return read
+
+    def positions(self) -> dict[int, tuple[int | None, bool]]:
+        """For each open split: the offset after the last message read, and whether it has ended."""
+        return {s: (self._offsets.get(s), s in self.ended) for s in self._readers}
 
     def fileno(self, split: int) -> int | None:
         """The descriptor to poll for a split that had nothing; None: go by the clock."""

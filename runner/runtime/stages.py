@@ -45,8 +45,9 @@ class Made(NamedTuple):
 class Stages:
     """Every stage of a plan on one worker, with the states it owns.
 
-    states: state name -> key -> state object. made_for: sink name -> items emitted and not yet
-    taken, still messages (or what `encode` returned).
+    states: state name -> key -> state object. state_at: the state that a stage works on. touch:
+    told of the keys of a batch before it runs, where checkpoints are kept. items: sink name -> what
+    was emitted and not yet taken, still messages (or what `encode` returned).
     """
 
     def __init__(self, plan: Plan, worker: int, table: Table) -> None:
@@ -56,6 +57,12 @@ class Stages:
         self.code = generate(plan)
         self.failures = Failures(plan, worker, self.code, self._set_aside)
         self.states: dict[str, dict[Any, Any]] = {s.name: {} for s in plan.spec.states}
+        self.touch: Callable[[str, list[Any]], None] | None = None
+        self.state_at = {
+            s.index: step.state
+            for s in plan.stages
+            if (step := plan.step(s.entries[0])) is not None and step.state is not None
+        }
         self.counts = [0] * len(self.code.counters)
         self.messages_in: dict[str, int] = {s.name: 0 for s in plan.spec.steps}
         self.dropped = 0
@@ -78,6 +85,8 @@ class Stages:
         """A stage of stateful steps over a batch."""
         keys, messages, entries = payload
         steps = self.plan.stages[stage].entries
+        if self.touch is not None:
+            self.touch(self.state_at[stage], keys)
         if len(steps) == 1:
             self.messages_in[steps[0]] += len(keys)
             self._functions[stage](keys, messages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from roo.api import Split
@@ -30,6 +31,24 @@ class Tally:
         self.now: dict[int, WorkerStats] = {}
         self._before: dict[int, WorkerStats] = {}
         self.events: deque[tuple[float, str]] = deque(maxlen=EVENTS_MAX)
+        # What earlier attempts had counted by the last checkpoint, and by the one before it.
+        self._kept: list[WorkerStats] = []
+        self._earlier: list[WorkerStats] = []
+
+    def keep(self) -> None:
+        """A checkpoint is real: what has been counted by now stays counted."""
+        self._kept = [*self._earlier, *(replace(s, keys=0) for s in self.now.values())]
+
+    def roll_back(self) -> None:
+        """All workers begin again from the last checkpoint, counting from zero."""
+        self._earlier = self._kept
+        self.now.clear()
+        self._before.clear()
+
+    @property
+    def _all(self) -> list[WorkerStats]:
+        """Reports that totals are made of."""
+        return [*self._earlier, *self.now.values()]
 
     def report(self, stats: WorkerStats) -> None:
         """A worker's newest numbers."""
@@ -40,13 +59,13 @@ class Tally:
     @property
     def messages_read(self) -> int:
         """Messages read by all workers."""
-        return sum(m for stats in self.now.values() for m, _ in stats.sources.values())
+        return sum(m for stats in self._all for m, _ in stats.sources.values())
 
     @property
     def errors(self) -> dict[str, int]:
         """Failures per part."""
         total: dict[str, int] = {}
-        for stats in self.now.values():
+        for stats in self._all:
             for part, count in stats.errors.items():
                 total[part] = total.get(part, 0) + count
         return total
@@ -62,7 +81,7 @@ class Tally:
     # Adding up
 
     def _sum(self, kind: str, name: str, index: int) -> int:
-        return sum(getattr(s, kind).get(name, (0, 0))[index] for s in self.now.values())
+        return sum(getattr(s, kind).get(name, (0, 0))[index] for s in self._all)
 
     def _rate(self, kind: str, name: str) -> float:
         return sum(  # type: ignore[no-any-return]
@@ -121,8 +140,8 @@ class Tally:
             keys=sum(s.keys for s in self.now.values()),
             outputs={s.name: self._sum("sinks", s.name, 0) for s in self.plan.spec.sinks},
             errors=sum(self.errors.values()),
-            dropped=sum(s.dropped for s in self.now.values()),
-            dead_letters=sum(s.dead_letters for s in self.now.values()),
+            dropped=sum(s.dropped for s in self._all),
+            dead_letters=sum(s.dead_letters for s in self._all),
             p50_ms=percentile_ms(latency, 0.5),
             p99_ms=percentile_ms(latency, 0.99),
             error=error,
@@ -183,7 +202,7 @@ class Tally:
     def _steps(self) -> tuple[StepRow, ...]:
         """Counts that no worker keeps follow from the neighbours': what the next part took in."""
         steps = self.plan.spec.steps
-        taken = {step.name: self._taken(step.name, self.now.values()) for step in steps}
+        taken = {step.name: self._taken(step.name, self._all) for step in steps}
         rates = {step.name: 0.0 for step in steps}
         for now, before in self._pairs():
             for name in rates:
@@ -206,7 +225,7 @@ class Tally:
 
     def _given(self, name: str, taken: dict[str, int]) -> int:
         """Messages out of a step: counted by it, or what a part that reads only it took in."""
-        counted = [s.steps.get(name, (0, -1))[1] for s in self.now.values()]
+        counted = [s.steps.get(name, (0, -1))[1] for s in self._all]
         if any(count >= 0 for count in counted):
             return sum(counted)
         for reader in self.plan.readers.get(name, ()):

@@ -45,15 +45,15 @@ class Activity:
 
 
 class Watchdog:
-    """The thread. lifeline: a pipe whose other end is the coordinator's: it closes when that dies,
-    by whatever means.
+    """The thread. identity: on the line to the coordinator. lifeline: a pipe whose other end is the
+    coordinator's: it closes when that dies, by whatever means.
     """
 
-    def __init__(self, folder: str, worker: int, lifeline: int) -> None:
+    def __init__(self, folder: str, identity: str, lifeline: int) -> None:
         # A context of its own: closing the worker's must not wait for this thread to wake.
         self._context: zmq.Context[Any] = zmq.Context()
         self._folder = folder
-        self._index = worker
+        self._identity = identity
         self._lifeline = lifeline
         self._worker: Worker | None = None
         self._main = threading.main_thread().ident or 0
@@ -88,9 +88,7 @@ class Watchdog:
                     line.close(0)
                 return
             if line is None:
-                line = Control(
-                    self._context, ipc(self._folder, "control"), f"watchdog-{self._index}"
-                )
+                line = Control(self._context, ipc(self._folder, "control"), self._identity)
             stats = self._stats()
             if stats is not None:
                 line.send(stats)

@@ -1,4 +1,4 @@
-"""The worker process: `python -m roo.runtime.worker FOLDER INDEX LIFELINE`.
+"""The worker process: `python -m roo.runtime.worker FOLDER INDEX ATTEMPT LIFELINE`.
 
     hello -> assignment -> (build, preload, open) -> ready -> go -> batches … -> barrier -> exit
 
@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from math import ceil
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import zmq
 
@@ -44,13 +45,17 @@ from roo.core.worker import (
 from roo.runtime import control
 from roo.runtime.failures import RunFailure, render, say, users_frames
 from roo.runtime.latency import Histogram
-from roo.runtime.outlets import Outlet
+from roo.runtime.outlets import Outlet, make_sink
 from roo.runtime.payload import Keyed, own
 from roo.runtime.preload import keys_of
 from roo.runtime.readers import Readers
 from roo.runtime.stages import Made, Stages
 from roo.runtime.transport import Control, Data, frames_of, ipc, payload_of, readable
 from roo.runtime.watchdog import Activity, Watchdog
+
+if TYPE_CHECKING:
+    from roo.checkpoint.manifest import Manifest
+    from roo.runtime.cut import Checkpoint
 
 GOODBYE_MS = 2_000
 """How long a last message to the coordinator may take."""
@@ -75,27 +80,34 @@ class Worker:
         self.outlets = {
             s.name: Outlet(s, self.failures, self.latency, stdout_fd) for s in plan.spec.sinks
         }
-        self.readers = Readers(plan, assignment.splits)
+        resume = assignment.resume
+        offsets = {i: split.offset for i, split in enumerate(resume.splits)} if resume else {}
+        self.readers = Readers(plan, assignment.splits, offsets)
+        # Exchanges to a sink's stage carry encoded bytes, the others keys and messages.
+        self._sink_at = {
+            s.index: s.entries[0] for s in plan.stages if plan.sink(s.entries[0]) is not None
+        }
+        self._local_sinks = [
+            [s.name for s in plan.spec.sinks if self._writes_here(stage.index, s.name)]
+            for stage in plan.stages
+        ]
+        self.checkpoint: Checkpoint | None = None
+        self._assignment = assignment
+        stages_of = self._stages_of()
         self.core = WorkerCore(
             assignment.worker,
             assignment.workers,
             len(plan.stages),
             [Link(e.index, e.from_stage, e.to_stage) for e in plan.exchanges],
             assignment.mine,
+            shared=stages_of.values(),
             table_version=assignment.table.version,
         )
-        # Exchanges to a sink's stage carry encoded bytes, the others keys and messages.
-        self._sink_at = {
-            s.index: s.entries[0] for s in plan.stages if plan.sink(s.entries[0]) is not None
-        }
         self._keyed = {e.index: e.to_stage not in self._sink_at for e in plan.exchanges}
-        self._local_sinks = [
-            [s.name for s in plan.spec.sinks if self._writes_here(stage.index, s.name)]
-            for stage in plan.stages
-        ]
         self._context = api.Context(
-            plan.spec.name, "", assignment.worker, assignment.workers, self._log
-        )
+            plan.spec.name, "", assignment.worker, assignment.workers, self._log,
+            resumes=resume is not None,
+        )  # fmt: skip
         self._mine = assignment.mine
         self._poller = zmq.Poller()
         self._poller.register(self.control.socket, zmq.POLLIN)
@@ -108,13 +120,32 @@ class Worker:
         parts = self.plan.parts(stage)
         return sink in parts or any(self.plan.dead_letters.get(part) == sink for part in parts)
 
+    def _stages_of(self) -> dict[tuple[str, str], frozenset[int]]:
+        """("state" or "sink", name) -> the stages that work on it here: its cut is theirs."""
+        found: dict[tuple[str, str], set[int]] = {}
+        for stage, state in self.stages.state_at.items():
+            found.setdefault(("state", state), set()).add(stage)
+        for stage, sinks in enumerate(self._local_sinks):
+            for sink in sinks:
+                found.setdefault(("sink", sink), set()).add(stage)
+        for stage, sink in self._sink_at.items():
+            found.setdefault(("sink", sink), set()).add(stage)
+        return {what: frozenset(stages) for what, stages in found.items()}
+
     def _log(self, line: str) -> None:
         self.control.send(control.Said(line))
 
     # Starting
 
     def prepare(self) -> None:
-        """Create the preloaded states and open what this worker writes and reads."""
+        """Restore and preload the states, open what this worker writes and reads."""
+        folder, resume = self._assignment.checkpoints, self._assignment.resume
+        if resume is not None:
+            from roo.runtime.resume import noted_by, restore_states
+
+            assert folder is not None
+            self.activity.begin("restoring states")
+            restore_states(self.stages, folder, resume)
         for state in self.plan.spec.states:
             if state.keys is not None:
                 self.activity.begin(f"preloading the keys of state {state.name}")
@@ -122,10 +153,39 @@ class Worker:
         for name, outlet in self.outlets.items():
             stage = self.plan.stage_of.get(name)
             if stage is None or self.stages.table.owner_of(name) == self.worker:
-                outlet.open(api.Context(self.plan.spec.name, name, self.worker,
-                                        self._context.workers, self._log))  # fmt: skip
+                outlet.open(replace(self._context, name=name))
+                if resume is not None:
+                    outlet.rollback(noted_by(resume, name, self.worker))
+        if resume is not None:
+            self._roll_back_the_gone(resume)
         self.readers.open(self._mine, self._context)
+        if folder is not None:
+            from roo.runtime.cut import Checkpoint
+
+            self.checkpoint = Checkpoint(
+                folder, self.worker, self.stages, self.outlets, self.readers, self._stages_of(),
+                resume,
+            )  # fmt: skip
         self.activity.end()
+
+    def _roll_back_the_gone(self, resume: Manifest) -> None:
+        """Files of workers that the checkpoint knows and this run has no more."""
+        from roo.runtime.resume import SINGLE
+
+        for name, noted in resume.sinks.items():
+            for by, place in noted.items():
+                gone = by != SINGLE and int(by) >= self._context.workers
+                if gone and int(by) % self._context.workers == self.worker:
+                    sink = make_sink(next(s for s in self.plan.spec.sinks if s.name == name))
+                    sink.open(replace(self._context, name=name, worker=int(by)))
+                    sink.rollback(place)
+                    sink.close()
+
+    def noted(self) -> dict[str, Any]:
+        """What the open writers note as they stand."""
+        if self.checkpoint is None:
+            return {}
+        return {name: o.prepare() for name, o in self.outlets.items() if o.is_open}
 
     # Running
 
@@ -137,6 +197,8 @@ class Worker:
                 self._receive()
             if readable(self.control.socket) and self._obey():
                 return
+            if self.checkpoint is not None and self.checkpoint.active:
+                self._go_on_with_checkpoint()
             work = self.core.next_work()
             if work is None:
                 self._wait()
@@ -161,7 +223,11 @@ class Worker:
         while (message := self.control.receive()) is not None:
             if type(message) is control.Exit:
                 return True
+            if type(message) is control.Announce and self.checkpoint is not None:
+                self.checkpoint.settle(kept=message.kept)
             if type(message) is control.Barrier:
+                if self.checkpoint is not None:
+                    self.checkpoint.begin(message.barrier)
                 self._perform(BarrierOpened(message.barrier, message.last))
         return False
 
@@ -176,6 +242,8 @@ class Worker:
                 if fileno is not None:
                     watched[fileno] = split
                     self._poller.register(fileno, zmq.POLLIN)
+            if self.checkpoint is not None and self.checkpoint.active:
+                wait_ms = self.checkpoint.wait_ms(wait_ms)
             events = self._poller.poll(None if wait_ms < 0 else ceil(wait_ms))
             ready = [watched[fileno] for fileno, _ in events if fileno in watched]
             for fileno in watched:
@@ -275,13 +343,25 @@ class Worker:
                 )  # fmt: skip
                 self.data.send(receiver, header, [])
             case Aligned(stage, _):
+                if self.checkpoint is not None:
+                    self.checkpoint.aligned(stage)
+                    return
                 for name, outlet in self.outlets.items():
                     if self.plan.stage_of.get(name, stage) == stage:
                         outlet.flush()
             case BarrierPassed(barrier):
-                self.control.send(control.Passed(barrier, self.stats()))
+                if self.checkpoint is not None:
+                    self.checkpoint.passed()
+                else:
+                    self.control.send(control.Passed(barrier, self.stats(), None))
             case AllSplitsEnded():
                 self.control.send(control.Ended())
+
+    def _go_on_with_checkpoint(self) -> None:
+        assert self.checkpoint is not None
+        part = self.checkpoint.step()
+        if part is not None:
+            self.control.send(control.Passed(part.barrier, self.stats(), part))
 
     def _is_frames(self, batch: Batch) -> bool:
         """Keyed batches were packed when their size was needed; others are packed now."""
@@ -334,14 +414,15 @@ def _keep_stdout_for_data() -> int:
 
 def main(arguments: list[str]) -> NoReturn:
     """Run one worker and end the process."""
-    folder, index, lifeline = arguments[0], int(arguments[1]), int(arguments[2])
+    folder, lifeline = arguments[0], int(arguments[3])
+    index, attempt = int(arguments[1]), int(arguments[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     stdout_fd = _keep_stdout_for_data()
     sys.path.insert(0, os.getcwd())  # noqa: PTH109
     context: zmq.Context[Any] = zmq.Context()
-    line = Control(context, ipc(folder, "control"), f"worker-{index}")
-    watchdog = Watchdog(folder, index, lifeline)
+    line = Control(context, ipc(folder, "control"), f"worker-{attempt}-{index}")
+    watchdog = Watchdog(folder, f"watchdog-{attempt}-{index}", lifeline)
     watchdog.start()
     line.send(control.Hello(os.getpid()))
     code = 1
@@ -356,7 +437,7 @@ def main(arguments: list[str]) -> NoReturn:
         watchdog.watch(worker)
         worker.prepare()
         _tune_collector()
-        line.send(control.Ready())
+        line.send(control.Ready(worker.noted()))
         line.socket.poll()
         if type(line.receive()) is control.Go:
             data.connect()

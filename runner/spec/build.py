@@ -8,6 +8,8 @@ from typing import Any
 
 from roo.spec.ends import codec_kind
 from roo.spec.model import (
+    CheckpointSpec,
+    ClusterSpec,
     CodecSpec,
     ErrorsSpec,
     KeysSpec,
@@ -24,6 +26,8 @@ from roo.spec.units import duration_s, size_bytes
 
 MAX_FRAME = "16MiB"
 RETRY_FOR = "60s"
+CHECKPOINT_EVERY = "5s"
+CHECKPOINTS_KEPT = 3
 LENGTH_BYTES = 4
 
 # What a kind takes when the file does not say. Connectors never guess.
@@ -46,8 +50,9 @@ def build(document: Document, parts: Parts) -> PipelineSpec:
     """The spec of a document in which nothing was found."""
     data: dict[str, Any] = document.data
     errors = _errors(data.get("errors"), ErrorsSpec())
+    name = str(data.get("name") or FilePath(document.file).stem)
     return PipelineSpec(
-        name=str(data.get("name") or FilePath(document.file).stem),
+        name=name,
         file=document.file,
         sources=tuple(
             SourceSpec(p.name, p.data["type"], _options(p, _SOURCE_DEFAULTS), _codec(p, "decode"),
@@ -56,7 +61,8 @@ def build(document: Document, parts: Parts) -> PipelineSpec:
         ),
         states=tuple(
             StateSpec(p.name, p.data["factory"], _keys(p.data.get("keys")),
-                      p.data.get("unknown", "create"))
+                      p.data.get("unknown", "create"), p.data.get("version", 1),
+                      p.data.get("migrate"))
             for p in parts.states
         ),
         steps=tuple(_step(p, errors) for p in parts.steps),
@@ -66,10 +72,32 @@ def build(document: Document, parts: Parts) -> PipelineSpec:
             for p in parts.sinks
         ),
         workers=data.get("cluster", {}).get("workers", 1),
+        cluster=_cluster(data.get("cluster", {})),
+        checkpoint=_checkpoint(data.get("checkpoint"), name),
         errors=errors,
         tests=tuple(_test(test) for test in data.get("tests", [])),
         positions=document.values,
     )  # fmt: skip
+
+
+def _cluster(data: Mapping[str, Any]) -> ClusterSpec:
+    restarts = data.get("restarts", {})
+    usual = ClusterSpec()
+    return ClusterSpec(
+        duration_s(data["timeout"]) if "timeout" in data else usual.timeout_s,
+        restarts.get("max", usual.restarts_max),
+        duration_s(restarts["within"]) if "within" in restarts else usual.restarts_within_s,
+    )
+
+
+def _checkpoint(data: Mapping[str, Any] | None, name: str) -> CheckpointSpec:
+    given = data or {}
+    return CheckpointSpec(
+        duration_s(given.get("every", CHECKPOINT_EVERY)),
+        given.get("dir", f".roo/{name}"),
+        given.get("keep", CHECKPOINTS_KEPT),
+        asked=data is not None,
+    )
 
 
 def _errors(data: Mapping[str, Any] | None, inherited: ErrorsSpec) -> ErrorsSpec:

@@ -81,12 +81,41 @@ class KeysSpec:
 
 @dataclass(frozen=True)
 class StateSpec:
-    """factory: "module:callable". unknown: what a key outside `keys` gets."""
+    """factory: "module:callable". unknown: what a key outside `keys` gets.
+
+    version: of the shape of what is stored. migrate: "module:function" that makes a state of the
+    current version from a stored one: (fields, version) -> state.
+    """
 
     name: str
     factory: str
     keys: KeysSpec | None = None
     unknown: Unknown = "create"
+    version: int = 1
+    migrate: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointSpec:
+    """folder: where checkpoints are kept. keep: how many. asked: whether the file says so, or it is
+    only the default for sources that can rewind.
+    """
+
+    every_s: float
+    folder: str
+    keep: int
+    asked: bool
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """timeout_s: a worker that is silent for so long is lost. At most restarts_max losses within
+    restarts_within_s are made good.
+    """
+
+    timeout_s: float = 10.0
+    restarts_max: int = 5
+    restarts_within_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -137,6 +166,8 @@ class PipelineSpec:
     steps: tuple[StepSpec, ...]
     sinks: tuple[SinkSpec, ...]
     workers: int = 1
+    cluster: ClusterSpec = ClusterSpec()
+    checkpoint: CheckpointSpec | None = None
     errors: ErrorsSpec = ErrorsSpec()
     tests: tuple[TestSpec, ...] = ()
     positions: Mapping[Path, tuple[int, int]] = field(default_factory=dict)

@@ -85,9 +85,9 @@ def test_workers_do_not_outlive_the_coordinator(tmp_path: Path, pipeline: str) -
     process.communicate()
 
 
-def test_a_killed_worker_ends_the_run_and_is_named(tmp_path: Path) -> None:
+def test_without_checkpoints_a_killed_worker_ends_the_run_and_is_named(tmp_path: Path) -> None:
     write(tmp_path, ENDLESS)
-    process = start(tmp_path, "run", "p.yaml", "--workers", "2")
+    process = start(tmp_path, "run", "p.yaml", "--workers", "2", "--no-checkpoint")
     until(lambda: written(tmp_path), "outputs")
     workers = children(process.pid)
     os.kill(workers[0], signal.SIGKILL)
@@ -100,7 +100,7 @@ def test_a_killed_worker_ends_the_run_and_is_named(tmp_path: Path) -> None:
 def test_a_worker_held_still_holds_the_others_back(tmp_path: Path) -> None:
     """No process grows while one of them stands still, and nothing is lost after."""
     write(tmp_path, FAST)
-    process = start(tmp_path, "run", "p.yaml", "--workers", "2", "--status", "none")
+    process = start(tmp_path, "run", "p.yaml", "--workers", "2", "--status", "none", "--no-checkpoint")
     until(lambda: written(tmp_path), "outputs")
     workers = children(process.pid)
     os.kill(workers[1], signal.SIGSTOP)

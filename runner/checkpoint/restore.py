@@ -1,0 +1,53 @@
+"""The one way back: whoever owns a key now finds its newest state, whoever stored it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from roo.checkpoint.blocks import Block, read_blocks
+from roo.checkpoint.encoding import decode
+from roo.checkpoint.manifest import Chain, Manifest
+from roo.core.table import Table
+
+Decode = Callable[[bytes], list[Any]]
+
+
+def restore(
+    folder: Path,
+    manifest: Manifest,
+    state: str,
+    table: Table,
+    worker: int,
+    decoded: Decode = decode,
+) -> dict[Any, Any]:
+    """The states that a worker owns under `table`: key -> state object.
+
+    decoded: turns the bytes of a block into its states (a migration does more than `decode`).
+    Raises Damaged, StateMismatch.
+    """
+    states: dict[Any, Any] = {}
+    mine = [(start, end) for start, end, _ in table.intervals(worker)]
+    for chain in manifest.chains:
+        if chain.state != state or not _overlap(mine, chain.intervals):
+            continue
+        whole = all(any(a <= c and d <= b for a, b in mine) for c, d in chain.intervals)
+        for block in chain_blocks(folder, chain):
+            owned = None if whole else [table.owner_of(key) == worker for key in block.keys]
+            if owned is None or all(owned):
+                states.update(zip(block.keys, decoded(block.states), strict=True))
+            elif any(owned):
+                pairs = zip(block.keys, decoded(block.states), owned, strict=True)
+                states.update((key, value) for key, value, here in pairs if here)
+    return states
+
+
+def chain_blocks(folder: Path, chain: Chain) -> Iterator[Block]:
+    """The blocks of a chain, oldest first. Raises Damaged."""
+    for file in chain.files:
+        yield from read_blocks(folder / file.name)
+
+
+def _overlap(mine: list[tuple[int, int]], theirs: tuple[tuple[int, int], ...]) -> bool:
+    return any(a < d and c < b for a, b in mine for c, d in theirs)

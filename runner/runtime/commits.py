@@ -1,0 +1,147 @@
+"""The coordinator's side of checkpoints: workers' parts in, a manifest out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from roo.api import Split
+from roo.checkpoint.blocks import FileInfo
+from roo.checkpoint.folder import Folder
+from roo.checkpoint.manifest import Chain, Manifest, SplitPosition
+from roo.core.table import Table
+from roo.plan.model import Plan
+from roo.runtime.resume import SINGLE, own_chains
+from roo.runtime.snapshots import Part
+
+
+class CommitError(Exception):
+    """A checkpoint could not be written: why."""
+
+
+class Commits:
+    """Gathers the parts of each barrier. latest: the newest checkpoint there is to go on from."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        keep: int,
+        plan: Plan,
+        table: Table,
+        splits: Mapping[int, tuple[str, Split]],
+        latest: Manifest | None,
+    ) -> None:
+        self.folder = folder
+        self.latest = latest
+        self._keep = keep
+        self._plan = plan
+        self._table = table
+        self._splits = splits
+        self._single = {s.name for s in plan.spec.sinks if s.name in plan.stage_of}
+        self._parts: dict[int, Part] = {}
+        self._chains = self._inherited()
+
+    def take(self, worker: int, part: Part) -> None:
+        """A worker has its part durable (or failed to)."""
+        self._parts[worker] = part
+
+    def begin(self) -> None:
+        """A barrier opens."""
+        self._parts.clear()
+
+    def restart(self) -> None:
+        """All workers start again from `latest`."""
+        self._parts.clear()
+        self._chains = self._inherited()
+
+    def commit(self, barrier: int, *, finished: bool) -> Manifest:
+        """Write the manifest of the parts. Raises CommitError."""
+        failed = [f"worker {w}: {p.error}" for w, p in sorted(self._parts.items()) if p.error]
+        if failed:
+            raise CommitError("; ".join(failed))
+        chains = dict(self._chains)
+        keys: dict[str, int] = {}
+        for worker, part in self._parts.items():
+            for name, state in part.states.items():
+                before = () if state.full else chains.get((name, worker), ())
+                chains[name, worker] = (*before, *([state.file] if state.file else []))
+                keys[name] = keys.get(name, 0) + state.keys
+        manifest = self._manifest(barrier, chains, self._noted(), keys, finished=finished)
+        self._write(manifest)
+        self._chains = chains
+        return manifest
+
+    def begin_with(self, sinks: Mapping[int, Mapping[str, Any]], barrier: int) -> None:
+        """Note where outputs stand before the first message, if one of them has a past.
+
+        Without it a crash before the first checkpoint could not tell old content from new.
+        Raises CommitError.
+        """
+        noted = self._by_sink(sinks)
+        there = [place for by in noted.values() for place in by.values()]
+        if any(isinstance(place, dict) and place.get("size_bytes") for place in there):
+            self._write(self._manifest(barrier, {}, noted, {}, finished=False))
+
+    def _inherited(self) -> dict[tuple[str, int], tuple[FileInfo, ...]]:
+        return {
+            (state, worker): files
+            for worker in range(max(self._table.owners) + 1)
+            for state, files in own_chains(self.latest, self._plan, self._table, worker).items()
+        }
+
+    def _write(self, manifest: Manifest) -> None:
+        try:
+            self.folder.commit(manifest)
+            self.folder.prune(self._keep)
+        except OSError as error:
+            raise CommitError(os.strerror(error.errno or 0).lower()) from error
+        self.latest = manifest
+
+    def _noted(self) -> dict[str, dict[str, Any]]:
+        return self._by_sink({worker: part.sinks for worker, part in self._parts.items()})
+
+    def _by_sink(self, noted: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for worker, sinks in noted.items():
+            for name, place in sinks.items():
+                by = SINGLE if name in self._single else str(worker)
+                found.setdefault(name, {})[by] = place
+        return found
+
+    def _manifest(
+        self,
+        barrier: int,
+        chains: Mapping[tuple[str, int], tuple[FileInfo, ...]],
+        sinks: Mapping[str, Mapping[str, Any]],
+        keys: Mapping[str, int],
+        *,
+        finished: bool,
+    ) -> Manifest:
+        positions = {i: place for part in self._parts.values() for i, place in part.splits.items()}
+        plan, table = self._plan, self._table
+        return Manifest(
+            checkpoint=barrier,
+            pipeline=plan.spec.name,
+            fingerprint=plan.fingerprint,
+            shape=plan.shape,
+            written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            workers=max(table.owners) + 1,
+            table=table,
+            splits=tuple(
+                SplitPosition(source, split.name, dict(split.options), split.size_bytes,
+                              *positions.get(index, (None, False)))
+                for index, (source, split) in self._splits.items()
+            ),
+            chains=tuple(
+                Chain(state, worker, tuple((a, b) for a, b, _ in table.intervals(worker)), files)
+                for (state, worker), files in sorted(chains.items())
+                if files
+            ),
+            state_versions={s.name: s.version for s in plan.spec.states},
+            sinks=sinks,
+            keys=keys,
+            by_pickle=tuple(sorted({c for p in self._parts.values() for c in p.by_pickle})),
+            finished=finished,
+        )  # fmt: skip

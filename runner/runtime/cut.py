@@ -1,0 +1,117 @@
+"""One worker's side of a checkpoint: which state and sink is cut when, and when all is durable.
+
+A state is cut when the last stage that works on it is aligned, a sink when the last stage that
+writes to it is; core holds the others back until then. The part is reported when no key waits and
+the thread of `snapshots` has synced everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from roo.checkpoint.manifest import Manifest
+from roo.runtime.outlets import Outlet
+from roo.runtime.readers import Readers
+from roo.runtime.resume import own_chains
+from roo.runtime.snapshots import Part, Snapshots
+from roo.runtime.stages import Stages
+
+THREAD_LOOK_MS = 2.0
+
+
+class Checkpoint:
+    """The checkpoints of one worker, one after the other.
+
+    stages_of: ("state" or "sink", name) -> the stages that work on it here. resume: the checkpoint
+    that the states came from.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        worker: int,
+        stages: Stages,
+        outlets: Mapping[str, Outlet],
+        readers: Readers,
+        stages_of: Mapping[tuple[str, str], frozenset[int]],
+        resume: Manifest | None,
+    ) -> None:
+        chains = own_chains(resume, stages.plan, stages.table, worker)
+        self._snapshots = Snapshots(folder, worker, stages.states, chains)
+        stages.touch = self._snapshots.touch
+        self._outlets = {name: outlet for name, outlet in outlets.items() if outlet.is_open}
+        self._readers = readers
+        self._stages_of = {
+            what: set(where)
+            for what, where in stages_of.items()
+            if what[0] == "state" or what[1] in self._outlets
+        }
+        self._uncut: dict[tuple[str, str], set[int]] = {}
+        self._splits: dict[int, tuple[int | None, bool]] = {}
+        self._noted: dict[str, Any] = {}
+        self._passed = self._syncing = False
+
+    @property
+    def active(self) -> bool:
+        """Whether a checkpoint is being taken."""
+        return self._snapshots.active
+
+    def begin(self, barrier: int) -> None:
+        """A barrier opens."""
+        self._snapshots.begin(barrier)
+        self._uncut = {what: set(stages) for what, stages in self._stages_of.items()}
+        # A sink that nothing here leads to has nothing to wait for.
+        self._noted = {
+            name: outlet.prepare()
+            for name, outlet in self._outlets.items()
+            if ("sink", name) not in self._uncut
+        }
+        self._passed = self._syncing = False
+
+    def aligned(self, stage: int) -> None:
+        """Everything before the barrier has run in a stage, nothing after it has."""
+        if stage == 0:
+            self._splits = self._readers.positions()
+        for what, waiting in list(self._uncut.items()):
+            waiting.discard(stage)
+            if waiting:
+                continue
+            del self._uncut[what]
+            kind, name = what
+            if kind == "state":
+                self._snapshots.cut(name)
+            else:
+                self._noted[name] = self._outlets[name].prepare()
+
+    def passed(self) -> None:
+        """All stages are aligned."""
+        self._passed = True
+
+    def step(self) -> Part | None:
+        """A slice of the work; the part, once it is durable."""
+        snapshots = self._snapshots
+        if not snapshots.all_encoded:
+            snapshots.slice()
+        if not self._passed or not snapshots.all_encoded:
+            return None
+        if not self._syncing:
+            self._syncing = True
+            snapshots.sync([outlet.sink for outlet in self._outlets.values()])
+        return snapshots.part(self._splits, self._noted) if snapshots.synced else None
+
+    def wait_ms(self, wait_ms: float) -> float:
+        """How long to wait for messages while a checkpoint is open (-1: for ever)."""
+        if not self._snapshots.all_encoded:
+            return 0
+        if not self._syncing:
+            return wait_ms  # for barriers, which come as messages do
+        return THREAD_LOOK_MS if wait_ms < 0 else min(wait_ms, THREAD_LOOK_MS)
+
+    def settle(self, *, kept: bool) -> None:
+        """The checkpoint is real, or never will be."""
+        self._snapshots.settle(kept=kept)
+        if kept:
+            for name, noted in self._noted.items():
+                self._outlets[name].commit(noted)

@@ -1,0 +1,115 @@
+"""Going on from a checkpoint: states, offsets and positions, for any number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from roo.api import Split
+from roo.checkpoint.blocks import Damaged, FileInfo
+from roo.checkpoint.encoding import StateMismatch, decode, decode_plain
+from roo.checkpoint.manifest import Manifest
+from roo.checkpoint.restore import Decode, restore
+from roo.core.table import Table
+from roo.plan.model import Plan
+from roo.plan.resolve import resolve
+from roo.runtime.failures import RunFailure
+from roo.runtime.stages import Stages
+
+SINGLE = "single"
+"""Under which a sink with a single writer is noted, whichever worker that is."""
+
+
+def differences(manifest: Manifest, plan: Plan) -> list[str]:
+    """Why a checkpoint does not fit a pipeline, a line each."""
+    found = []
+    now = plan.shape
+    for path in sorted({*manifest.shape, *now}):
+        before, after = manifest.shape.get(path), now.get(path)
+        if before != after:
+            found.append(f"{path} was {_said(before)} and is {_said(after)}")
+    for state in plan.spec.states:
+        stored = manifest.state_versions.get(state.name, state.version)
+        if stored > state.version:
+            found.append(f"states.{state.name} was stored by version {stored} of its shape and the "
+                         f"file says {state.version}")  # fmt: skip
+        elif stored < state.version and not state.migrate:
+            found.append(f"states.{state.name}.version was {stored} and is {state.version}, and it "
+                         "has no `migrate`")  # fmt: skip
+    return found
+
+
+def splits_of(
+    manifest: Manifest, fresh: Mapping[int, tuple[str, Split]]
+) -> dict[int, tuple[str, Split]]:
+    """The splits of a resumed run: those of the checkpoint, then what has come since."""
+    known = {(s.source, s.name) for s in manifest.splits}
+    cut = {s.source for s in manifest.splits if "start" in s.options}
+    splits = [(s.source, Split(s.name, s.options, s.size_bytes)) for s in manifest.splits]
+    # A file that was cut into ranges keeps its cuts: its new ones would overlap them.
+    splits += [
+        (source, split)
+        for source, split in fresh.values()
+        if (source, split.name) not in known and source not in cut
+    ]
+    return dict(enumerate(splits))
+
+
+def restore_states(stages: Stages, folder: Path, manifest: Manifest) -> None:
+    """Fill the states that this worker owns. Raises RunFailure."""
+    for spec in stages.plan.spec.states:
+        stored = manifest.state_versions.get(spec.name, spec.version)
+        decoded: Decode = decode
+        if stored != spec.version and spec.migrate:
+            decoded = _migration(spec.migrate, stored)
+        try:
+            states = restore(
+                folder, manifest, spec.name, stages.table, stages.worker, decoded=decoded
+            )
+        except Damaged as error:
+            raise _failed(spec.name, str(error), "run `roo checkpoint verify`") from error
+        except StateMismatch as error:
+            raise _failed(spec.name, error.what, error.hint) from error
+        stages.states[spec.name].update(states)
+
+
+def own_chains(
+    manifest: Manifest | None, plan: Plan, table: Table, worker: int
+) -> dict[str, tuple[FileInfo, ...]]:
+    """The chains that a worker's next deltas may follow on: its own, under the same table."""
+    if manifest is None or (manifest.table.bounds, manifest.table.owners) != (
+        table.bounds,
+        table.owners,
+    ):
+        return {}
+    same = {s.name for s in plan.spec.states if manifest.state_versions.get(s.name) == s.version}
+    return {c.state: c.files for c in manifest.chains if c.worker == worker and c.state in same}
+
+
+def noted_by(manifest: Manifest, sink: str, worker: int) -> Any:
+    """What a writer noted at a checkpoint; None: it was not there."""
+    noted = manifest.sinks.get(sink, {})
+    return noted[SINGLE] if SINGLE in noted else noted.get(str(worker))
+
+
+def _migration(reference: str, version: int) -> Decode:
+    migrate = resolve(reference)
+
+    def decoded(data: bytes) -> list[Any]:
+        try:
+            return [migrate(fields, version) for fields in decode_plain(data)]
+        except Exception as error:
+            what = f"{reference} failed: {type(error).__name__}: {error}"
+            raise StateMismatch(what, "mend it: it is given the stored fields and their version") \
+                from error  # fmt: skip
+
+    return decoded
+
+
+def _failed(state: str, what: str, hint: str) -> RunFailure:
+    return RunFailure({"kind": "state", "step": state, "what": what, "hint": hint})
+
+
+def _said(value: str | None) -> str:
+    return "not there" if value is None else f"'{value}'"

@@ -1,0 +1,256 @@
+"""A worker's part of a checkpoint, taken without stopping: a slice at a time between batches.
+
+Only what was touched since the last checkpoint is written. At the cut of a state the set of touched
+keys becomes the set of keys that wait to be encoded; from then on a batch that is about to touch a
+waiting key has that one encoded first, so every value is stored as it was at the cut. A thread
+compresses, writes and syncs; the main thread only encodes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from roo.checkpoint.blocks import Block, BlockWriter, FileInfo
+from roo.checkpoint.encoding import StateEncoder
+from roo.runtime.failures import RunFailure, shorten
+
+BLOCK_KEYS = 512
+SLICE_S = 0.002
+"""How long the main thread encodes between two batches."""
+
+QUEUE_BLOCKS_MAX = 64
+"""How many encoded blocks may wait for a slow disk before slices pause."""
+
+CHAIN_FILES_MAX = 64
+
+
+class StatePart(NamedTuple):
+    """What became of one state. file: None where nothing was touched. full: begins a new chain."""
+
+    file: FileInfo | None
+    full: bool
+    keys: int
+
+
+class Part(NamedTuple):
+    """One worker's part of a checkpoint. error: why it could not be written, or "".
+
+    splits: index -> (offset, ended). sinks: what each open writer noted.
+    """
+
+    barrier: int
+    splits: dict[int, tuple[int | None, bool]]
+    sinks: dict[str, Any]
+    states: dict[str, StatePart]
+    by_pickle: tuple[str, ...]
+    error: str = ""
+
+
+class _Chain:
+    """How large the files are that a state would be restored from."""
+
+    def __init__(self, files: Iterable[FileInfo] = ()) -> None:
+        sizes = [file.size_bytes for file in files]
+        self.files = len(sizes)
+        self.base_bytes = sizes[0] if sizes else 0
+        self.delta_bytes = sum(sizes[1:])
+
+    @property
+    def wants_base(self) -> bool:
+        """Whether the next file is to hold everything: the deltas outgrow what they change."""
+        return not self.files or self.delta_bytes > self.base_bytes or self.files >= CHAIN_FILES_MAX
+
+    def add(self, part: StatePart) -> None:
+        if part.file is None:
+            return
+        if part.full:
+            self.files, self.base_bytes, self.delta_bytes = 0, part.file.size_bytes, 0
+        else:
+            self.delta_bytes += part.file.size_bytes
+        self.files += 1
+
+
+class _Cut:
+    """One state being stored. waiting: keys whose value at the cut is not encoded yet."""
+
+    def __init__(self, touched: set[Any], waiting: set[Any], full: bool, keys: int) -> None:
+        self.touched = touched
+        self.waiting = waiting
+        self.full = full
+        self.keys = keys
+        self.writer: BlockWriter | None = None
+        self.file: FileInfo | None = None
+
+
+class Snapshots:
+    """The snapshots of one worker, one barrier after the other.
+
+    states: state name -> key -> state object. chains: what each state was restored from, where the
+    next delta may follow on that.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        worker: int,
+        states: Mapping[str, dict[Any, Any]],
+        chains: Mapping[str, Iterable[FileInfo]],
+    ) -> None:
+        self._folder = folder
+        self._worker = worker
+        self._states = states
+        self._chains = {name: _Chain(chains.get(name, ())) for name in states}
+        self._touched: dict[str, set[Any]] = {name: set() for name in states}
+        self._cuts: dict[str, _Cut] = {}
+        self._barrier: int | None = None
+        self._encoder = StateEncoder()
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._error = ""
+        self._synced = threading.Event()
+        self._last: dict[str, StatePart] = {}
+        threading.Thread(target=self._write, name="snapshots", daemon=True).start()
+
+    # Between batches
+
+    def touch(self, state: str, keys: list[Any]) -> None:
+        """A batch is about to run over these keys."""
+        cut = self._cuts.get(state)
+        if cut is not None and cut.waiting:
+            first = cut.waiting.intersection(keys)
+            if first:
+                cut.waiting -= first
+                self._encode(state, cut, list(first))
+        self._touched[state].update(keys)
+
+    @property
+    def active(self) -> bool:
+        """Whether a checkpoint is being taken."""
+        return self._barrier is not None
+
+    def slice(self) -> None:
+        """Encode for SLICE_S at most."""
+        end_s = time.monotonic() + SLICE_S
+        for state, cut in self._cuts.items():
+            while cut.waiting:
+                if self._queue.qsize() > QUEUE_BLOCKS_MAX:
+                    return
+                keys = [cut.waiting.pop() for _ in range(min(BLOCK_KEYS, len(cut.waiting)))]
+                self._encode(state, cut, keys)
+                if time.monotonic() > end_s:
+                    return
+
+    # One checkpoint
+
+    def begin(self, barrier: int) -> None:
+        """A barrier has opened."""
+        self._barrier = barrier
+        self._error = ""
+        self._synced.clear()
+
+    def cut(self, state: str) -> None:
+        """Every stage that works on a state is aligned: its values are to be kept as they are."""
+        full = self._chains[state].wants_base
+        touched, self._touched[state] = self._touched[state], set()
+        waiting = set(self._states[state]) if full else set(touched)
+        self._cuts[state] = _Cut(touched, waiting, full, len(self._states[state]))
+
+    def sync(self, sinks: Iterable[Any]) -> None:
+        """Nothing more will be cut: finish the files, and what sinks have prepared."""
+        self._queue.put((list(self._cuts.values()), list(sinks)))
+
+    @property
+    def all_encoded(self) -> bool:
+        """Whether no key waits."""
+        return not any(cut.waiting for cut in self._cuts.values())
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything is durable (or has failed to become it)."""
+        return self._synced.is_set()
+
+    def part(self, splits: dict[int, tuple[int | None, bool]], sinks: dict[str, Any]) -> Part:
+        """What to report. Ends the checkpoint here; `settle` is still to come."""
+        assert self._barrier is not None
+        self._last = {
+            name: StatePart(cut.file, cut.full, cut.keys) for name, cut in self._cuts.items()
+        }
+        part = Part(self._barrier, splits, sinks, self._last,
+                    tuple(sorted(self._encoder.by_pickle)), self._error)  # fmt: skip
+        self._barrier = None
+        return part
+
+    def settle(self, *, kept: bool) -> None:
+        """The checkpoint is real, or never will be: then its keys go into the next one."""
+        for name, cut in self._cuts.items():
+            if kept:
+                self._chains[name].add(self._last[name])
+            else:
+                self._touched[name] |= cut.touched
+        self._cuts = {}
+
+    # Encoding and writing
+
+    def _encode(self, state: str, cut: _Cut, keys: list[Any]) -> None:
+        values = self._states[state]
+        there = [key for key in keys if key in values]  # a key that was refused has no state
+        for start in range(0, len(there), BLOCK_KEYS):
+            some = there[start : start + BLOCK_KEYS]
+            try:
+                encoded = self._encoder.encode([values[key] for key in some])
+            except Exception as error:
+                raise self._unstorable(state, some, error) from error
+            self._queue.put((cut, state, Block(some, encoded)))
+
+    def _unstorable(self, state: str, keys: list[Any], error: Exception) -> RunFailure:
+        """Which of the keys it was."""
+        for key in keys:
+            try:
+                self._encoder.encode([self._states[state][key]])
+            except Exception as found:
+                kind = type(self._states[state][key])
+                return RunFailure({
+                    "kind": "state",
+                    "step": state,
+                    "key": shorten(key),
+                    "what": f"a state of type {kind.__module__}.{kind.__qualname__} can't be "
+                            f"stored: {found}",
+                    "hint": "keep plain data in states (no files, locks or lambdas), or run with "
+                            "--no-checkpoint",
+                })  # fmt: skip
+        return RunFailure({"kind": "state", "step": state, "what": str(error), "hint": ""})
+
+    def _write(self) -> None:
+        """The thread."""
+        while True:
+            job = self._queue.get()
+            try:
+                if len(job) == 3:
+                    self._put(*job)
+                else:
+                    self._finish(*job)
+            except Exception as error:  # no room, most likely: the checkpoint fails, not the run
+                self._error = self._error or str(error) or type(error).__name__
+            if len(job) == 2:
+                self._synced.set()
+
+    def _put(self, cut: _Cut, state: str, block: Block) -> None:
+        if self._error:
+            return
+        if cut.writer is None:
+            name = f"c{self._barrier:08}-w{self._worker}-{state}.snap"
+            cut.writer = BlockWriter(self._folder / name)
+        cut.writer.add(block)
+
+    def _finish(self, cuts: list[_Cut], sinks: list[Any]) -> None:
+        for cut in cuts:
+            if cut.writer is not None and not self._error:
+                cut.file = cut.writer.finish()
+            elif cut.writer is not None:
+                cut.writer.abandon()
+        for sink in sinks:
+            sink.sync()
