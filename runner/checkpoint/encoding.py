@@ -16,7 +16,6 @@ import importlib
 import io
 import pickle
 import sys
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -60,6 +59,8 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
         named, names = described
         self._encoder.by_field.add(named)
+        if hasattr(kind, "__struct_fields__"):
+            return _struct, (named, {name: getattr(value, name) for name in names})
         # In two parts, object and fields, so that an object may lead back to itself. A field that
         # was never set has no value to store.
         fields = [(name, getattr(value, name, _UNSET)) for name in names]
@@ -124,6 +125,17 @@ def _new(named: str) -> Any:
     return kind.__new__(kind)
 
 
+def _struct(named: str, fields: dict[str, Any]) -> Any:
+    """A msgspec Struct, which is made in one go; it knows its own defaults."""
+    kind = _find(named)
+    described = _describe(kind)
+    known = described[1] if described else ()
+    try:
+        return kind(**{name: value for name, value in fields.items() if name in known})
+    except TypeError as error:
+        raise StateMismatch(f"stored states do not fit {named}: {error}", _HINT) from error
+
+
 def _fill(value: Any, fields: dict[str, Any]) -> None:
     """Give an object its stored fields, and defaults to those it has gained since."""
     kind: Any = type(value)
@@ -131,12 +143,11 @@ def _fill(value: Any, fields: dict[str, Any]) -> None:
     if described is None:
         what = f"{reference(kind)} was stored by its fields and has none now"
         raise StateMismatch(what, _HINT)
-    put = _setter(kind)
     for name in described[1]:
         if name in fields:
-            put(value, name, fields[name])
+            object.__setattr__(value, name, fields[name])  # a frozen class's own would refuse
         else:
-            put(value, name, _default(kind, name))
+            object.__setattr__(value, name, _default(kind, name))
 
 
 @cache
@@ -151,16 +162,6 @@ def _find(named: str) -> type:
     return found  # type: ignore[no-any-return]
 
 
-@cache
-def _setter(kind: Any) -> Callable[[Any, str, Any], None]:
-    """How to set a field, frozen or not."""
-    if hasattr(kind, "__struct_fields__"):
-        from msgspec.structs import force_setattr
-
-        return force_setattr
-    return object.__setattr__
-
-
 def _default(kind: Any, name: str) -> Any:
     """The default of a field that the stored states lack. Raises StateMismatch without one."""
     if hasattr(kind, "__dataclass_fields__"):
@@ -171,21 +172,12 @@ def _default(kind: Any, name: str) -> Any:
             return field.default_factory()
         if field.default is not MISSING:
             return field.default
-    elif hasattr(kind, "__attrs_attrs__"):
+    else:
         default = getattr(kind.__attrs_attrs__, name).default
         if hasattr(default, "factory"):
             return default.factory()
         if getattr(default, "name", "") != "NOTHING":
             return default
-    else:
-        from msgspec import NODEFAULT
-        from msgspec.structs import fields
-
-        field = next(f for f in fields(kind) if f.name == name)
-        if field.default_factory is not NODEFAULT:
-            return field.default_factory()
-        if field.default is not NODEFAULT:
-            return field.default
     what = f"{reference(kind)} has a new field {name} without a default"
     raise StateMismatch(what, f"give {name} a default, or {_HINT}")
 
@@ -211,10 +203,14 @@ class _Opaque:
         self.contents = {**self.contents, key: value}
 
 
+def _second(named: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return fields
+
+
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == __name__:
-            return {"_new": lambda named: {}, "_fill": dict.update}[name]
+            return {"_new": lambda named: {}, "_fill": dict.update, "_struct": _second}[name]
         if module.partition(".")[0] in _DATA_MODULES:
             return super().find_class(module, name)
         if module in ("copyreg", "copy_reg"):

@@ -100,7 +100,8 @@ def test_without_checkpoints_a_killed_worker_ends_the_run_and_is_named(tmp_path:
 def test_a_worker_held_still_holds_the_others_back(tmp_path: Path) -> None:
     """No process grows while one of them stands still, and nothing is lost after."""
     write(tmp_path, FAST)
-    process = start(tmp_path, "run", "p.yaml", "--workers", "2", "--status", "none", "--no-checkpoint")
+    options = ("--workers", "2", "--status", "none", "--no-checkpoint")
+    process = start(tmp_path, "run", "p.yaml", *options)
     until(lambda: written(tmp_path), "outputs")
     workers = children(process.pid)
     os.kill(workers[1], signal.SIGSTOP)

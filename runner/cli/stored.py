@@ -1,0 +1,67 @@
+"""What the verbs that read checkpoints share: finding the folder and the checkpoint meant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from roo.checkpoint.blocks import Damaged
+from roo.checkpoint.folder import Folder
+from roo.checkpoint.manifest import Manifest
+
+
+class NotThere(Exception):
+    """What was asked for is not there: a line for the user, and the exit code."""
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """NAME: a pipeline's, or a checkpoint folder."""
+    parser.add_argument(
+        "place", metavar="NAME", help="a pipeline's name (its folder is .roo/NAME), or a folder"
+    )
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """--checkpoint N."""
+    parser.add_argument(
+        "--checkpoint", type=int, metavar="N", help="which checkpoint (default: the newest whole)"
+    )
+
+
+def folder_of(place: str) -> Folder:
+    """The folder with the checkpoints of NAME, or NAME itself. Raises NotThere."""
+    usual = Folder(Path(".roo") / place)
+    for folder in (usual, Folder(Path(place))):
+        if folder.numbers():
+            return folder
+    raise NotThere(f"there are no checkpoints in {usual.path}, nor in a folder called {place}", 3)
+
+
+def manifest_of(folder: Folder, number: int | None) -> Manifest:
+    """The checkpoint that is meant. Raises NotThere, Damaged."""
+    numbers = folder.numbers()
+    if number is not None:
+        if number not in numbers:
+            there = ", ".join(map(str, reversed(numbers)))
+            raise NotThere(f"there is no checkpoint {number} in {folder.path}; there is {there}")
+        return folder.read(number)
+    manifest, damaged = folder.newest_intact()
+    for damage in damaged:
+        print(f"damaged: {damage}", file=sys.stderr)
+    if manifest is None:
+        raise NotThere(f"no checkpoint in {folder.path} is whole", 1)
+    return manifest
+
+
+def complain(error: NotThere | Damaged) -> int:
+    """Say it on stderr; the exit code."""
+    if isinstance(error, Damaged):
+        print(f"error: damaged: {error}", file=sys.stderr)
+        return 1
+    print(f"error: {error}", file=sys.stderr)
+    return error.code

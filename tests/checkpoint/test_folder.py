@@ -1,0 +1,214 @@
+"""Snapshot files, manifests and their folder; and what becomes of them when they are damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator
+
+from roo.api import ConnectorError
+from roo.checkpoint.blocks import Block, BlockWriter, Damaged, FileInfo, check_file, read_blocks
+from roo.checkpoint.encoding import StateEncoder
+from roo.checkpoint.export import as_json, stored_state, stored_states
+from roo.checkpoint.folder import Folder
+from roo.checkpoint.manifest import Chain, Manifest, SplitPosition, from_json, to_json
+from roo.checkpoint.restore import restore
+from roo.core.table import Table
+
+SCHEMA = json.loads(Path("schemas/checkpoint.schema.json").read_text())
+
+
+def snapshot(folder: Path, name: str, states: dict[Any, Any], block: int = 3) -> FileInfo:
+    writer = BlockWriter(folder / name)
+    keys = list(states)
+    for start in range(0, len(keys), block):
+        some = keys[start : start + block]
+        writer.add(Block(some, StateEncoder().encode([states[key] for key in some])))
+    return writer.finish()
+
+
+def manifest(number: int = 1, table: Table | None = None, **more: Any) -> Manifest:
+    facts: dict[str, Any] = {
+        "pipeline": "p",
+        "fingerprint": "0" * 32,
+        "shape": {"sources.a.type": "file"},
+        "written_at": "2026-11-23T10:00:00+00:00",
+        "workers": 2,
+        "table": table or Table.equal(2),
+        "splits": (SplitPosition("a", "in.txt", {"path": "in.txt"}, 100, 7, False),),
+        "chains": (),
+        "state_versions": {"s": 1},
+        "sinks": {"out": {"single": {"size_bytes": 3}}},
+    }
+    return Manifest(number, **(facts | more))
+
+
+def stored(folder: Path, number: int, table: Table, history: list[dict[str, Any]]) -> Manifest:
+    """A checkpoint of a history: each worker's chain has one file for each step of it."""
+    chains = []
+    for worker in range(max(table.owners) + 1):
+        files = tuple(
+            snapshot(folder, f"c{number}-{step}-w{worker}.snap",
+                     {k: v for k, v in states.items() if table.owner_of(k) == worker})
+            for step, states in enumerate(history)
+        )  # fmt: skip
+        intervals = tuple((a, b) for a, b, _ in table.intervals(worker))
+        chains.append(Chain("s", worker, intervals, files))
+    return manifest(number, table, chains=tuple(chains))
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
+    whole = stored(tmp_path, 3, Table.equal(3), [{"a": 1, "b": (2,)}])
+    text = to_json(whole)
+    assert from_json(tmp_path, text) == whole
+    Draft7Validator.check_schema(SCHEMA)
+    assert list(Draft7Validator(SCHEMA).iter_errors(json.loads(text))) == []
+
+
+@given(st.data())
+def test_a_manifest_that_was_touched_is_refused(data: st.DataObject) -> None:
+    text = to_json(manifest())
+    at = data.draw(st.integers(0, len(text) - 3))
+    other = data.draw(st.sampled_from('0z }"'))
+    for broken in (text[:at], text[:at] + other + text[at + 1 :]):
+        try:
+            again = from_json(Path("m"), broken)
+        except Damaged:
+            continue
+        assert again == manifest()  # white space, at most
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.text(max_size=3), st.integers(), max_size=12), min_size=1, max_size=4
+    ),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
+def test_whoever_owns_a_key_now_finds_its_newest_state(
+    tmp_path_factory: pytest.TempPathFactory, history: list[dict[str, int]], before: int, after: int
+) -> None:
+    folder = tmp_path_factory.mktemp("c")
+    whole = stored(folder, 1, Table.equal(before), history)
+    newest = {key: value for states in history for key, value in states.items()}
+    table = Table.equal(after)
+    found = [restore(folder, whole, "s", table, worker) for worker in range(after)]
+    for worker, states in enumerate(found):
+        assert states == {k: v for k, v in newest.items() if table.owner_of(k) == worker}
+    exported = list(stored_states(folder, whole, "s"))
+    assert len(exported) == len(newest)
+    assert dict(exported) == newest
+    for key, value in newest.items():
+        assert stored_state(folder, whole, "s", key) == value
+    with pytest.raises(KeyError):
+        stored_state(folder, whole, "s", "none of these")
+
+
+@given(st.data())
+def test_a_snapshot_that_was_touched_is_found_out(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("c")
+    info = snapshot(folder, "a.snap", {f"key {n}": "value " * 50 for n in range(9)})
+    check_file(folder, info)
+    path = folder / "a.snap"
+    whole = path.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    torn = data.draw(st.booleans())
+    path.write_bytes(whole[:at] if torn else whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(Damaged, match=r"a\.snap"):
+        check_file(folder, info)
+
+
+def test_reading_a_damaged_block_says_where(tmp_path: Path) -> None:
+    snapshot(tmp_path, "a.snap", {"a": 1, "b": 2}, block=1)
+    path = tmp_path / "a.snap"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(Damaged, match="the block at byte"):
+        list(read_blocks(path))
+    path.write_bytes(whole[:-1])
+    with pytest.raises(Damaged, match="cut short at byte"):
+        list(read_blocks(path))
+    path.write_bytes(b"something else")
+    with pytest.raises(Damaged, match="not a snapshot file"):
+        list(read_blocks(path))
+
+
+def test_large_blocks_are_compressed(tmp_path: Path) -> None:
+    info = snapshot(tmp_path, "a.snap", {f"key {n}": "the same words" for n in range(2000)}, 500)
+    assert info.size_bytes < 20_000
+    assert info.keys == 2000
+
+
+def test_only_the_newest_are_kept_and_what_they_need(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    base = snapshot(tmp_path, "base.snap", {"a": 1})
+    for number in (1, 2, 3):
+        delta = snapshot(tmp_path, f"delta{number}.snap", {"a": number})
+        chain = Chain("s", 0, ((0, 1 << 64),), (base, delta))
+        folder.commit(manifest(number, chains=(chain,)))
+    (tmp_path / "orphan.snap").touch()
+    (tmp_path / "notes.txt").touch()
+    assert folder.prune(2) == ["delta1.snap", "manifest-00000001.json", "orphan.snap"]
+    assert folder.numbers() == [3, 2]
+    assert (tmp_path / "notes.txt").exists()
+    folder.clear()
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_the_newest_intact_is_found(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for number in (1, 2, 3):
+        files = (snapshot(tmp_path, f"c{number}.snap", {"a": number}),)
+        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
+    (tmp_path / "c3.snap").write_bytes(b"")
+    folder.manifest_path(2).write_text("{")
+    found, damaged = folder.newest_intact()
+    assert found is not None
+    assert found.checkpoint == 1
+    assert [d.path.name for d in damaged] == ["c3.snap", "manifest-00000002.json"]
+
+
+def test_a_full_disk_leaves_the_manifest_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path)
+    folder.commit(manifest(1))
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        folder.commit(manifest(2))
+    assert folder.numbers() == [1]
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_folder_is_locked_once(tmp_path: Path) -> None:
+    one, two = Folder(tmp_path / "deep" / "er"), Folder(tmp_path / "deep" / "er")
+    one.lock()
+    with pytest.raises(ConnectorError, match="runs on the checkpoints in"):
+        two.lock()
+    one.unlock()
+    two.lock()
+    two.unlock()
+
+
+def test_a_folder_that_cannot_be_made_is_an_environment_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConnectorError, match="can't keep checkpoints in") as error:
+        Folder(tmp_path / "file" / "c").lock()
+    assert error.value.environment
+
+
+def test_values_as_json() -> None:
+    value = {"a": (1, {2}), 3: b"\xff", "b": None, "c": 1.5, "d": Path("x")}
+    expected = {"a": [1, [2]], "3": "/w==", "b": None, "c": 1.5, "d": "x"}
+    assert as_json(value) == expected
