@@ -42,8 +42,8 @@ checkpoint: {every: 50ms}
 """
 
 
-@pytest.fixture(name="folder")
-def _folder(tmp_path: Path) -> Path:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "in.txt").write_text("".join(f"{n}\n" for n in range(MESSAGES)))
     write(tmp_path, PIPELINE, PLUGIN)
     return tmp_path

@@ -1,1 +1,4 @@
-"""Whole clusters in one process, from one seed: `python -m tests.sim SEED` replays one, in words."""
+"""Whole clusters in one process, each from its seed.
+
+`python -m tests.sim SEED` replays one, in words.
+"""

@@ -214,12 +214,11 @@ class World:
                 self.handle(worker, message)
 
     def work(self, worker: Worker) -> None:
-        if worker.reporting:
-            # The snapshot is encoded between batches, and is done some time.
-            if self.random.random() < 0.3:
-                worker.reporting = False
-                self.link(worker.index, "c").append(c.BarrierReported(worker.index, worker.barrier))
-                return
+        # The snapshot is encoded between batches, and is done some time.
+        if worker.reporting and self.random.random() < 0.3:
+            worker.reporting = False
+            self.link(worker.index, "c").append(c.BarrierReported(worker.index, worker.barrier))
+            return
         if self.coordinator.phase is c.Phase.STARTING:
             return
         work = worker.core.next_work()
