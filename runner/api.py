@@ -146,9 +146,10 @@ class Sink:
     With checkpoints: `prepare` notes where the output stands, `sync` makes that durable, `commit`
     says that the checkpoint is real, and `rollback` after a crash undoes all that came later.
     Between prepare and commit more is written. A sink that does nothing for these four is written
-    to at least once.
+    to at least once. rolls_back: whether `rollback` really undoes, so that Roo may promise it.
     """
 
+    rolls_back: ClassVar[bool] = False
     takes_bytes: ClassVar[bool] = True
     single_writer: bool = True
     header: bytes = b""

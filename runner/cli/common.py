@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from roo.api import ConnectorError, Source, Split
 from roo.plan.build import check, make
 from roo.plan.model import Plan
+from roo.plan.promises import Promise, promises
 from roo.spec.findings import Finding, InvalidPipeline
 from roo.spec.load import load
 from roo.spec.model import PipelineSpec
@@ -116,6 +117,15 @@ def wants_checkpoints(spec: PipelineSpec) -> bool:
     return spec.checkpoint.asked or all(
         make_source(source.type, source.options).rewindable for source in spec.sources
     )
+
+
+def promises_of(plan: Plan, *, kept: bool) -> list[Promise]:
+    """What each way from a source to a sink promises. kept: with checkpoints."""
+    from roo.runtime.outlets import make_sink, make_source
+
+    rewindable = {s.name: make_source(s.type, s.options).rewindable for s in plan.spec.sources}
+    return promises(plan, rewindable, {s.name: make_sink(s).rolls_back for s in plan.spec.sinks},
+                    kept=kept)  # fmt: skip
 
 
 def _located(

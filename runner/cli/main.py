@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import roo
 
-VERBS = ("run", "validate", "test", "plan", "checkpoint", "state")
+VERBS = ("run", "validate", "test", "plan", "graph", "checkpoint", "state")
 
 
 class Parser(argparse.ArgumentParser):

@@ -15,7 +15,7 @@ from roo.spec.findings import Finding, InvalidPipeline
 
 
 def open_folder(
-    plan: Plan, splits: Mapping[int, tuple[str, Split]], *, fresh: bool, quiet: bool
+    plan: Plan, splits: Mapping[int, tuple[str, Split]], *, fresh: bool
 ) -> tuple[Folder, Manifest | None, dict[int, tuple[str, Split]]]:
     """The locked checkpoint folder of a plan, the checkpoint to go on from (None: start from
     nothing), and the splits to read.
@@ -45,11 +45,14 @@ def open_folder(
     if different:
         raise InvalidPipeline([_does_not_fit(plan, manifest, line) for line in different])
     folder.prune(spec.keep)
-    if not quiet:
-        keys = sum(manifest.keys.values())
-        print(f"going on from checkpoint {manifest.checkpoint} of {manifest.written_at} "
-              f"({keys} keys) in {folder.path}", file=sys.stderr)  # fmt: skip
     return folder, manifest, splits_of(manifest, splits)
+
+
+def say_resumed(folder: Folder, manifest: Manifest) -> str:
+    """What a run says first when it goes on."""
+    keys = sum(manifest.keys.values())
+    return (f"going on from checkpoint {manifest.checkpoint} of {manifest.written_at} "
+            f"({keys} keys) in {folder.path}")  # fmt: skip
 
 
 def _does_not_fit(plan: Plan, manifest: Manifest, line: str) -> Finding:

@@ -12,8 +12,10 @@ from roo.cli.common import (
     complain,
     load_checked,
     plan_of,
+    promises_of,
     wants_checkpoints,
 )
+from roo.plan.promises import say
 
 if TYPE_CHECKING:
     from roo.status.snapshot import Summary
@@ -64,13 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
             return 2
         plan = plan_of(spec)
         splits = check_connectors(spec)
-        folder, resume = None, None
+        folder, resume, opening = None, None, []
         if arguments.checkpoint and wants_checkpoints(spec):
-            from roo.cli.resuming import open_folder
+            from roo.cli.resuming import open_folder, say_resumed
 
-            folder, resume, splits = open_folder(
-                plan, splits, fresh=arguments.fresh, quiet=arguments.status == "none"
-            )
+            folder, resume, splits = open_folder(plan, splits, fresh=arguments.fresh)
+            if resume is not None:
+                opening.append(say_resumed(folder, resume))
+        opening += map(say, promises_of(plan, kept=folder is not None))
     except (InvalidPipeline, ConnectorError) as error:
         return complain(error)
 
@@ -85,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             from roo.runtime.coordinator import Coordinator, ForcedExit
 
             try:
-                summary = Coordinator(plan, splits, workers, view, folder, resume).run()
+                summary = Coordinator(plan, splits, workers, view, folder, resume, opening).run()
             except ForcedExit as forced:
                 return forced.code
     except ConnectorError as error:

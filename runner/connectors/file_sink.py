@@ -33,6 +33,8 @@ class FileSink(Sink):
     Exactly once: after a crash the file is cut back to where the checkpoint found it.
     """
 
+    rolls_back = True
+
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)
         self._path = str(options["path"])

@@ -8,6 +8,7 @@ import pickle
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -75,7 +76,7 @@ class Coordinator:
     """One run on this machine. `run` returns its summary; the outcome is in it.
 
     checkpoints: the locked folder that they are kept in; None: none are. resume: the one to go on
-    from.
+    from. opening: what is said first.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class Coordinator:
         view: View,
         checkpoints: Folder | None = None,
         resume: Manifest | None = None,
+        opening: Sequence[str] = (),
     ) -> None:
         self._plan = plan
+        self._opening = opening
         self._view = view
         self._workers = workers
         self._count = workers.count
@@ -130,6 +133,8 @@ class Coordinator:
         handlers = {n: signal.signal(n, self._signal) for n in (signal.SIGINT, signal.SIGTERM)}
         context: zmq.Context[Any] = zmq.Context()
         self._view.start()
+        for line in self._opening:
+            self._event(line)
         try:
             self._socket = open_socket(context, zmq.ROUTER)
             self._socket.bind(ipc(self._workers.folder, "control"))

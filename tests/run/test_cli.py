@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.harness import run, summary
+from tests.run.harness import run, summary, write
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -98,3 +98,23 @@ def test_help_and_version() -> None:
         assert verb in helped.stdout
     assert run(ROOT, "--version").stdout.startswith("roo ")
     assert run(ROOT).returncode == 2
+
+
+def test_graph_draws_the_steps_and_says_what_each_path_promises() -> None:
+    done = run(ROOT, "graph", "pipelines/wordcount.yaml")
+    assert done.returncode == 0
+    assert "└─ count (stateful, state totals)" in done.stdout
+    assert "lines -> counts: state exactly once, output exactly once" in done.stdout
+    facts = json.loads(
+        run(ROOT, "graph", "pipelines/wordcount.yaml", "--no-checkpoint", "--json").stdout
+    )
+    assert facts["promises"][0]["output"] == "lost in a crash"
+    assert ["split", "count"] in facts["edges"]
+
+
+def test_a_run_says_first_what_it_promises(tmp_path: Path) -> None:
+    write(tmp_path, 'sources: {a: {type: stdin}}\nsinks: {o: {type: "null"}}\n')
+    done = run(tmp_path, "run", "p.yaml", "--status", "plain")
+    assert "a -> o: output lost in a crash" in done.stderr.splitlines()[0]
+    done = run(tmp_path, "run", "p.yaml", "--status", "plain", "--set", "checkpoint.every=1s")
+    assert "a -> o: output at most once" in done.stderr.splitlines()[0]

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 MESSAGES = 300_000
 KEYS = 997
 PLUGIN = f"""
+import os, time
 from dataclasses import dataclass
 
 @dataclass
@@ -28,6 +29,9 @@ class Window:
 def key(number): return str(number % {KEYS})
 
 def detect(number, state):
+    # A run waits for its test: slowly until the file is there, then as fast as it can.
+    if number % 100 == 0 and not os.path.exists("go"):
+        time.sleep(0.002)
     state.count += 1
     state.last = (*state.last[-3:], number)
     return f"{{number % {KEYS}}} {{state.count}} {{' '.join(map(str, state.last))}}"
@@ -83,6 +87,11 @@ def go(folder: Path, workers: int, *more: str) -> subprocess.Popen[bytes]:
     return start(folder, "run", "p.yaml", "--workers", str(workers), "--status", "plain", *more)
 
 
+def hurry(folder: Path) -> None:
+    """From now on runs go as fast as they can."""
+    (folder / "go").touch()
+
+
 def finish(process: subprocess.Popen[bytes]) -> str:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said.decode()
@@ -97,6 +106,7 @@ def test_a_killed_worker_is_made_good(folder: Path, workers: int, at: str) -> No
     until(lambda: out_bytes(folder) > 0 and checkpoints(folder) >= wanted, at)
     victims = children(process.pid)
     os.kill(victims[wanted % workers], signal.SIGKILL)
+    hurry(folder)
     said = finish(process)
     assert "was killed by SIGKILL: all workers start again from" in said
     check(folder)
@@ -110,6 +120,7 @@ def test_a_killed_coordinator_is_gone_on_from(folder: Path, before: int, after: 
     process.kill()
     process.communicate()
     until(lambda: not any(map(alive, workers)), "the workers to be gone")
+    hurry(folder)
     assert "going on from checkpoint" in finish(go(folder, after))
     check(folder)
 
@@ -120,12 +131,14 @@ def test_a_stop_keeps_everything_and_the_next_run_goes_on(folder: Path) -> None:
     process.send_signal(signal.SIGINT)
     finish(process)
     first = out_bytes(folder)
+    hurry(folder)
     assert "going on from checkpoint" in finish(go(folder, 2))
     assert out_bytes(folder) > first
     check(folder)
 
 
 def test_a_finished_run_starts_fresh(folder: Path) -> None:
+    hurry(folder)
     finish(go(folder, 2))
     assert "going on" not in finish(go(folder, 2))
     check(folder)
@@ -136,6 +149,7 @@ def test_fresh_starts_over(folder: Path) -> None:
     until(lambda: checkpoints(folder) >= 1, "a checkpoint")
     process.send_signal(signal.SIGINT)
     finish(process)
+    hurry(folder)
     assert "going on" not in finish(go(folder, 2, "--fresh"))
     check(folder)
 
@@ -147,6 +161,7 @@ def test_what_was_in_a_file_before_the_run_stays(folder: Path) -> None:
     process = go(folder, 2, "--set", "sinks.out.mode=append", "--set", "checkpoint.every=1h")
     until(lambda: out_bytes(folder) > size, "outputs")
     os.kill(children(process.pid)[0], signal.SIGKILL)
+    hurry(folder)
     finish(process)
     text = (folder / "out.txt").read_text()
     assert text.startswith("before\n")
@@ -161,6 +176,7 @@ def test_a_file_for_each_worker_is_cut_back_too(folder: Path) -> None:
     until(lambda: checkpoints(folder) >= 2, "two checkpoints")
     process.kill()
     process.communicate()
+    hurry(folder)
     finish(go(folder, 2, "--set", path))
     parts = [(folder / f"out-{w}.txt").read_text() for w in range(3)]
     numbers = [line.split()[-1] for part in parts for line in part.splitlines()]
@@ -211,6 +227,7 @@ def test_the_last_intact_checkpoint_is_used_and_the_damage_named(folder: Path, h
     else:
         data = victim.read_bytes()
         victim.write_bytes(data[:-9] if how == "cut short" else data.replace(b"1", b"2"))
+    hurry(folder)
     said = finish(go(folder, 2))
     assert f"damaged: {Path('.roo/p') / victim.name}" in said
     assert "going on from checkpoint" in said
@@ -231,6 +248,7 @@ def test_with_no_intact_checkpoint_the_run_is_refused(folder: Path) -> None:
 
 
 def test_no_checkpoint_keeps_nothing(folder: Path) -> None:
+    hurry(folder)
     done = run(folder, "run", "p.yaml", "--no-checkpoint", "--json")
     assert summary(done)["messages_read"] == MESSAGES
     assert not (folder / ".roo").exists()
