@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from roo.api import Split
 from roo.core.table import Table
 from roo.plan.model import Plan
+from roo.runtime.suspects import Suspicion
 
 if TYPE_CHECKING:  # most of a checkpoint's code is not needed to start
     from roo.checkpoint.manifest import Manifest
@@ -92,6 +93,7 @@ class Assignment(NamedTuple):
 
     mine: the splits that this worker reads. data: the address of each worker's data socket.
     checkpoints: where snapshots go; None: no checkpoints. resume: the checkpoint to go on from.
+    suspicion: what may end the worker.
     """
 
     plan: Plan
@@ -103,6 +105,7 @@ class Assignment(NamedTuple):
     data: tuple[str, ...]
     checkpoints: Path | None
     resume: Manifest | None
+    suspicion: Suspicion
 
 
 # To a worker

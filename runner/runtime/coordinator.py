@@ -22,6 +22,7 @@ from roo.runtime import control
 from roo.runtime.commits import CommitError, Commits
 from roo.runtime.limits import exceeded
 from roo.runtime.process import Workers, say_exit
+from roo.runtime.suspects import Suspects, path_of, read_note
 from roo.runtime.tally import Tally
 from roo.runtime.transport import ipc, open_socket, readable
 from roo.status import View
@@ -114,6 +115,7 @@ class Coordinator:
             workers.count, durability, resume.checkpoint if resume is not None else 0
         )
         self._restart_at_s: float | None = None
+        self._suspects = Suspects()
         self._opened: dict[int, dict[str, Any]] = {}
         self._started_s = time.monotonic()
         self._tally = Tally(plan, self._table, splits, self._started_s)
@@ -242,6 +244,7 @@ class Coordinator:
         return control.Assignment(
             self._plan, worker, self._count, self._table, self._splits, tuple(mine), data,
             commits.folder.path if commits else None, commits.latest if commits else None,
+            self._suspects.suspicion,
         )  # fmt: skip
 
     # Doing
@@ -286,6 +289,9 @@ class Coordinator:
             self._handle(core.CommitFailed(barrier, str(error)))
             return
         self._tally.keep()
+        latest = self._commits.latest
+        assert latest is not None
+        self._suspects.committed({i: split.offset for i, split in enumerate(latest.splits)})
         self._handle(core.Committed(barrier))
 
     def _restart(self, delay_ms: int, why: str) -> None:
@@ -347,7 +353,7 @@ class Coordinator:
         for worker, code in self._workers.exited():
             # Its last words may still be on the way: they say more than its exit code.
             if worker in self._gone:
-                self._handle(core.WorkerLost(worker, say_exit(code)))
+                self._lost(worker, say_exit(code))
             self._gone.add(worker)
         starting = self._core.phase is Phase.STARTING
         if starting or self._commits is not None:
@@ -355,13 +361,25 @@ class Coordinator:
             for worker, heard_s in list(self._heard_s.items()):
                 if now_s - heard_s > patience_s:
                     what = f"gave no sign of life for {patience_s:g} s"
-                    self._handle(core.WorkerLost(worker, what))
+                    self._workers.processes[worker].kill()
+                    self._lost(worker, what)
                     break
         if self._core.phase is Phase.DRAINING:
             self._see_to_progress(now_s)
         error = exceeded(self._plan, self._tally.errors, self._tally.messages_read, ended=False)
         if error:
             self._handle(core.RunFailed(error))
+
+    def _lost(self, worker: int, why: str) -> None:
+        """A worker is gone: what was it at?"""
+        if self._core.phase is not Phase.ENDED:
+            note = read_note(path_of(self._workers.folder, worker))
+            poison = self._suspects.take(note)
+            if poison is not None:
+                self._event(f"message {poison.text} has ended its worker twice in a row")
+            elif note is not None and note.message is not None:
+                why += f" at message {note.message.text}"
+        self._handle(core.WorkerLost(worker, why))
 
     def _see_to_progress(self, now_s: float) -> None:
         """While draining: give up on a step or sink that does not come back."""

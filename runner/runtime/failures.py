@@ -38,6 +38,10 @@ class Unsendable(TypeError):
     """A message that can't leave its worker."""
 
 
+class PoisonMessage(RuntimeError):
+    """A message that has ended its worker, twice in a row."""
+
+
 class Failures:
     """Applies the error policies of one worker.
 
@@ -167,7 +171,7 @@ def dead_letter(pipeline: str, report: dict[str, Any]) -> dict[str, Any]:
 def say(error: BaseException) -> str:
     """An error in one line: its type and its text; Roo's own errors speak for themselves."""
     text = " ".join(str(error).split())
-    if isinstance(error, (BadKey, UnknownKey, Unsendable)):
+    if isinstance(error, (BadKey, UnknownKey, Unsendable, PoisonMessage)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -13,7 +13,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -43,13 +45,14 @@ from roo.core.worker import (
     WorkerCore,
 )
 from roo.runtime import control
-from roo.runtime.failures import RunFailure, render, say, users_frames
+from roo.runtime.failures import PoisonMessage, RunFailure, plain, render, say, users_frames
 from roo.runtime.latency import Histogram
 from roo.runtime.outlets import Outlet, make_sink
 from roo.runtime.payload import Keyed, own
 from roo.runtime.preload import keys_of
 from roo.runtime.readers import Readers
 from roo.runtime.stages import Made, Stages
+from roo.runtime.suspects import Notebook, path_of
 from roo.runtime.transport import Control, Data, frames_of, ipc, payload_of, readable
 from roo.runtime.watchdog import Activity, Watchdog
 
@@ -65,9 +68,15 @@ class Worker:
     """One worker of one run."""
 
     def __init__(
-        self, assignment: control.Assignment, line: Control, data: Data, stdout_fd: int
+        self,
+        assignment: control.Assignment,
+        line: Control,
+        data: Data,
+        stdout_fd: int,
+        run_folder: str,
     ) -> None:
         plan = assignment.plan
+        self._run_folder = run_folder
         self.plan = plan
         self.worker = assignment.worker
         self.control = line
@@ -109,6 +118,8 @@ class Worker:
             resumes=resume is not None,
         )  # fmt: skip
         self._mine = assignment.mine
+        self._suspicion = assignment.suspicion
+        self._notebook: Notebook | None = None
         self._poller = zmq.Poller()
         self._poller.register(self.control.socket, zmq.POLLIN)
         self._poller.register(self.data.socket, zmq.POLLIN)
@@ -162,6 +173,7 @@ class Worker:
         if folder is not None:
             from roo.runtime.cut import Checkpoint
 
+            self._notebook = Notebook(path_of(self._run_folder, self.worker))
             self.checkpoint = Checkpoint(
                 folder, self.worker, self.stages, self.outlets, self.readers, self._stages_of(),
                 resume,
@@ -270,7 +282,11 @@ class Worker:
         for failure in read.failures:
             self.failures.undecodable(source, failure)
         if messages:
-            self.stages.run_source(source, read.messages)
+            self._note(0, origin)
+            if self._suspicion.concerns(0, origin):
+                self._read_one_by_one(source, read, origin)
+            else:
+                self.stages.run_source(source, read.messages)
         self._ran(0, Batch(header, None))
         if read.end:
             self._perform(SplitEnded(split))
@@ -282,11 +298,50 @@ class Worker:
         sink = self._sink_at.get(work.stage)
         if sink is None:
             self.activity.begin("running a batch")
-            self.stages.run_keyed(work.stage, payload)
+            self._note(work.stage, header.origin)
+            if self._suspicion.concerns(work.stage, header.origin):
+                self._run_one_by_one(work.stage, payload, header.origin)
+            else:
+                self.stages.run_keyed(work.stage, payload)
         else:
             self.activity.begin(f"writing sink {sink}")
             self.outlets[sink].write(payload, header.messages, header.read_ns)
         self._ran(work.stage, work.batch)
+
+    def _note(self, stage: int, origin: Origin) -> None:
+        if self._notebook is not None:
+            self._notebook.batch(stage, origin)
+
+    def _read_one_by_one(self, source: str, read: api.Read, origin: Origin) -> None:
+        """As `run_source`, but what ends this worker is known afterwards."""
+        locate = read.locate
+        for index, message in enumerate(read.messages):
+            if locate is not None:
+                self.failures.locate = partial(_located, locate, index)
+            if not self._is_poison(0, origin, source, None, message):
+                self.stages.run_source(source, [message])
+
+    def _run_one_by_one(self, stage: int, payload: Keyed, origin: Origin) -> None:
+        """As `run_keyed`, likewise."""
+        steps = self.plan.stages[stage].entries
+        for index, (key, message) in enumerate(zip(payload.keys, payload.messages, strict=True)):
+            entries = payload.entries[index : index + 1]
+            if not self._is_poison(
+                stage, origin, steps[entries[0] if entries else 0], key, message
+            ):
+                self.stages.run_keyed(stage, Keyed([key], [message], entries))
+
+    def _is_poison(self, stage: int, origin: Origin, part: str, key: Any, message: Any) -> bool:
+        """Note a message; where it is known to end its worker, the error policy gets it."""
+        assert self._notebook is not None
+        if self._notebook.message(stage, origin, key, message) not in self._suspicion.poison:
+            return False
+        facts = {"message": plain(message)} | ({} if key is None else {"key": plain(key)})
+        if self.failures.locate is not None:
+            facts["offset"] = self.failures.locate(0)
+        error = PoisonMessage("this message ended its worker twice in a row")
+        self.failures.handle(part, error, "step", facts)
+        return True
 
     def _ran(self, stage: int, batch: Batch) -> None:
         """A stage has run a batch: encode and hand over what it made."""
@@ -302,6 +357,8 @@ class Worker:
         while made := [self._output(one, header) for one in self.stages.take(stage)]:
             outputs += made
         self.activity.end()
+        if self._notebook is not None:
+            self._notebook.end()
         self._perform(Ran(stage, batch, outputs))
 
     def _output(self, made: Made, parent: Header) -> Output:
@@ -396,6 +453,11 @@ class Worker:
             outlet.close()
 
 
+def _located(locate: Callable[[int], int], index: int, _: int) -> int:
+    """The offset of the message at `index`, whichever the batch of one thinks it is."""
+    return locate(index)
+
+
 def _tune_collector() -> None:
     """What is loaded by now stays; and a young generation as large as a batch's garbage.
 
@@ -433,7 +495,7 @@ def main(arguments: list[str]) -> NoReturn:
         assignment = line.receive()
         assert isinstance(assignment, control.Assignment)
         data = Data(context, assignment.data, assignment.worker)
-        worker = Worker(assignment, line, data, stdout_fd)
+        worker = Worker(assignment, line, data, stdout_fd, folder)
         watchdog.watch(worker)
         worker.prepare()
         _tune_collector()

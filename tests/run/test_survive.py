@@ -267,3 +267,58 @@ class Locked(Window):
     assert "windows" in done.stderr
     assert "a state of type plug.Locked can't be stored" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+POISON = """
+import os, signal
+def tell(number):
+    if number == 1234: os.kill(os.getpid(), signal.SIGKILL)
+    return number
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "policy"),
+    [
+        ("a map step", "skip"),
+        ("the partition function", "skip"),
+        ("a stateful step", "fail"),
+        ("a stateful step", "skip"),
+        ("a stateful step", "dead_letter"),
+    ],
+)
+def test_a_message_that_ends_its_worker_again_and_again(
+    folder: Path, where: str, policy: str
+) -> None:
+    """It is found, named and given to the error policy; its neighbours lose nothing."""
+    plugin, pipeline = PLUGIN + POISON, PIPELINE
+    if where == "a map step":
+        pipeline = pipeline.replace(
+            "steps:", 'steps:\n  - {name: tell, type: map, call: "plug:tell"}'
+        )
+    elif where == "the partition function":
+        plugin = plugin.replace(
+            "def key(number): return str(number", "def key(number): return str(tell(number)"
+        )
+    else:
+        plugin = plugin.replace("    state.count += 1", "    tell(number); state.count += 1")
+    if policy == "dead_letter":
+        pipeline = pipeline.replace(
+            "path: out.txt}", "path: out.txt}, bad: {type: file, path: bad.txt}"
+        )
+        pipeline += "errors: {policy: dead_letter, sink: bad}\n"
+    else:
+        pipeline += f"errors: {{policy: {policy}}}\n"
+    write(folder, pipeline, plugin)
+    hurry(folder)
+    done = run(folder, "run", "p.yaml", "--status", "plain")
+    assert "message 1234 has ended its worker twice in a row" in done.stderr
+    if policy == "fail":
+        assert done.returncode == 1
+        assert "this message ended its worker twice in a row" in done.stderr
+        return
+    assert done.returncode == 0
+    numbers = {int(line.split()[-1]) for line in (folder / "out.txt").read_text().splitlines()}
+    assert numbers == set(range(MESSAGES)) - {1234}
+    if policy == "dead_letter":
+        assert json.loads((folder / "bad.txt").read_text())["message"] == "1234"
