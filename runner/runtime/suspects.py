@@ -119,7 +119,8 @@ def read_note(path: Path) -> Note | None:
         path.unlink()
         if len(page) == PAGE_BYTES and page[0] != _NONE:
             message = pickle.loads(page[1 + _BATCH.size :]) if page[0] == _ONE_MESSAGE else None
-            return Note(*_BATCH.unpack_from(page, 1), message)
+            stage, split, start, end = _BATCH.unpack_from(page, 1)
+            return Note(stage, split, start, end, message)
     return None
 
 

@@ -336,7 +336,9 @@ class Worker:
         assert self._notebook is not None
         if self._notebook.message(stage, origin, key, message) not in self._suspicion.poison:
             return False
-        facts = {"message": plain(message)} | ({} if key is None else {"key": plain(key)})
+        facts: dict[str, Any] = {"message": plain(message)}
+        if key is not None:
+            facts["key"] = plain(key)
         if self.failures.locate is not None:
             facts["offset"] = self.failures.locate(0)
         error = PoisonMessage("this message ended its worker twice in a row")
