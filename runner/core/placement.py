@@ -39,7 +39,7 @@ class Placement:
         """
         table = Table.equal(workers)
         weights = {w: n for w, n in (weights or {}).items() if w < workers}
-        if len(set(weights.get(w, 1) for w in range(workers))) > 1:
+        if len({weights.get(w, 1) for w in range(workers)}) > 1:
             shares = {w: weights.get(w, 1) for w in range(workers)}
             table = Table((0,), (0,), version=0)
             table = reslice(table, shares)
