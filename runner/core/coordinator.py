@@ -6,194 +6,82 @@ list changes nothing there (a second stop while draining is the runtime's matter
 A run with checkpoints is durable: a barrier that all workers report is committed before anything
 follows from it, and a lost worker means that all start again from the last commit, as attempt + 1.
 That is the same way in as the start of the next run takes, so there is one recovery to get right.
+
+Workers come and go by a barrier that carries the next placement. Joiners start first; when they are
+ready the barrier opens; it is a checkpoint like any other, and then states move. A death before the
+commit goes on with the placement before, one after it with the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class Phase(Enum):
-    """Where a run is."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    CHECKPOINTING = "checkpointing"
-    DRAINING = "draining"
-    ENDED = "ended"
-
-
-class Outcome(Enum):
-    """How a run ended."""
-
-    FINISHED = "finished"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-
-class Durability(NamedTuple):
-    """What keeps a run's work safe.
-
-    every_ms: time from one checkpoint's end to the next one's start. restarts_max within
-    restarts_within_ms: how many losses of workers are made good before the run gives up.
-    """
-
-    every_ms: int
-    restarts_max: int = 5
-    restarts_within_ms: int = 60_000
-
+from roo.core.changes import Change, Changes, Refused
+from roo.core.placement import Placement
+from roo.core.run_events import (
+    Announce,
+    BarrierReported,
+    ChangeAsked,
+    ChangeBegun,
+    ChangeOver,
+    ChangeQueued,
+    Commit,
+    CommitFailed,
+    Committed,
+    Dismiss,
+    Durability,
+    Effect,
+    End,
+    Event,
+    Go,
+    Kill,
+    MovedIn,
+    MovedOn,
+    OpenBarrier,
+    Outcome,
+    Phase,
+    Release,
+    Restart,
+    RunFailed,
+    ShareSplits,
+    SplitsEnded,
+    Start,
+    StdoutClosed,
+    StopRequested,
+    Tick,
+    WorkerLost,
+    WorkerReady,
+)
 
 RESTART_DELAY_MS = 100
 RESTART_DELAY_MAX_MS = 5_000
 """The first restart is at once; each further one within the time waits twice as long."""
 
-
-# Events
-
-
-class Tick(NamedTuple):
-    """Time goes by. now_ms: monotonic."""
-
-    now_ms: int
-
-
-class WorkerReady(NamedTuple):
-    """A worker has built its stages, restored its states and opened its connectors."""
-
-    worker: int
-
-
-class SplitsEnded(NamedTuple):
-    """A worker has read all its splits to their ends."""
-
-    worker: int
-
-
-class BarrierReported(NamedTuple):
-    """Every stage of a worker is cut, its sinks are flushed, its snapshot is durable."""
-
-    worker: int
-    barrier: int
-
-
-class Committed(NamedTuple):
-    """The checkpoint of a barrier is real."""
-
-    barrier: int
-
-
-class CommitFailed(NamedTuple):
-    """The checkpoint of a barrier could not be written."""
-
-    barrier: int
-    why: str
-
-
-class StopRequested(NamedTuple):
-    """Drain and end: a first SIGINT or SIGTERM."""
-
-
-class StdoutClosed(NamedTuple):
-    """The reader of stdout went away, as `head` does: nobody wants the rest."""
-
-
-class WorkerLost(NamedTuple):
-    """A worker's process has exited, or gave no sign of life before its deadline."""
-
-    worker: int
-    why: str
-
-
-class RunFailed(NamedTuple):
-    """A message, a plugin or a connector has failed the run. error: for the summary."""
-
-    error: dict[str, Any]
-
-
-Event = (
-    Tick
-    | WorkerReady
-    | SplitsEnded
-    | BarrierReported
-    | Committed
-    | CommitFailed
-    | StopRequested
-    | StdoutClosed
-    | WorkerLost
-    | RunFailed
-)
-
-
-# Effects
-
-
-class Go(NamedTuple):
-    """Tell every worker to begin."""
-
-
-class OpenBarrier(NamedTuple):
-    """Tell every worker to open a barrier. last: nothing is read after it."""
-
-    barrier: int
-    last: bool
-
-
-class Commit(NamedTuple):
-    """Write the manifest of a barrier; answer with Committed or CommitFailed.
-
-    finished: everything has been read, so the next run starts fresh.
-    """
-
-    barrier: int
-    finished: bool
-
-
-class Announce(NamedTuple):
-    """Tell every worker that a checkpoint is real (or, not kept, that it will never be)."""
-
-    barrier: int
-    kept: bool
-
-
-class Release(NamedTuple):
-    """Tell every worker to exit: its work is done."""
-
-
-class Kill(NamedTuple):
-    """End every worker at once."""
-
-
-class Restart(NamedTuple):
-    """Start all workers again after a while, from the last commit. why: what was lost."""
-
-    attempt: int
-    delay_ms: int
-    why: str
-
-
-class End(NamedTuple):
-    """The run is over."""
-
-    outcome: Outcome
-    error: dict[str, Any] | None
-
-
-Effect = Go | OpenBarrier | Commit | Announce | Release | Kill | Restart | End
+CHANGE_TIMEOUT_MS = 60_000
+"""How long a joiner may take to get ready, and a move to get on."""
 
 
 class CoordinatorCore:
-    """One run of `workers` workers, from start to end.
+    """One run, from start to end.
 
-    durability: None where nothing is kept. barrier: the number of the last one there was, so that
-    a run which goes on from a checkpoint numbers its own after that.
+    placement: who works, and on what. durability: None where nothing is kept. barrier: the number
+    of the last one there was, so that a run which goes on from a checkpoint numbers its own after
+    that. fixed, bound: as `Changes` has them.
     """
 
     def __init__(
-        self, workers: int, durability: Durability | None = None, barrier: int = 0
+        self,
+        placement: Placement,
+        durability: Durability | None = None,
+        barrier: int = 0,
+        *,
+        fixed: frozenset[int] = frozenset(),
+        bound: frozenset[int] = frozenset(),
     ) -> None:
-        self.workers = workers
+        self.placement = placement
+        self.change: Change | None = None
+        self._changes = Changes(max(placement.workers) + 1, fixed, bound)
         self.phase = Phase.STARTING
         self.attempt = 1
         self._durability = durability
@@ -207,6 +95,11 @@ class CoordinatorCore:
         # How the run is to end, once that is known: a drain waits for a checkpoint to be over.
         self._ending: Outcome | None = None
 
+    @property
+    def queued(self) -> int:
+        """Changes that wait."""
+        return len(self._changes.queue)
+
     def handle(self, event: Event) -> list[Effect]:
         """Take one event in; the effects are to be performed in order."""
         transition = _TRANSITIONS.get((self.phase, type(event)))
@@ -214,12 +107,13 @@ class CoordinatorCore:
 
     def _ticked(self, event: Tick) -> list[Effect]:
         self._now_ms = event.now_ms
-        return []
+        return self._look_at_change()
 
     def _checkpoint_if_due(self, event: Tick) -> list[Effect]:
         self._now_ms = event.now_ms
-        if self._durability is None:
-            return []
+        given_up = self._look_at_change()
+        if given_up or self._durability is None:
+            return given_up
         if self._due_ms is None:
             self._due_ms = self._now_ms + self._durability.every_ms
         if self._now_ms < self._due_ms:
@@ -227,23 +121,35 @@ class CoordinatorCore:
         self.phase = Phase.CHECKPOINTING
         return self._open(last=False)
 
-    def _open(self, *, last: bool) -> list[Effect]:
+    def _open(self, *, last: bool, after: Placement | None = None) -> list[Effect]:
         self._barrier += 1
         self._reported.clear()
-        return [OpenBarrier(self._barrier, last)]
+        return [OpenBarrier(self._barrier, last, after)]
 
     def _worker_ready(self, event: WorkerReady) -> list[Effect]:
         self._ready.add(event.worker)
-        if len(self._ready) < self.workers:
+        if self._ready != set(self.placement.workers):
             return []
+        # A stop that came while a lost worker was being made good holds.
+        return [Go(self.placement.workers), *self._go_on()]
+
+    def _go_on(self) -> list[Effect]:
+        """Nothing is under way: what is to be done next?"""
         self.phase = Phase.RUNNING
         self._due_ms = None
-        # A stop that came while a lost worker was being made good holds.
-        return [Go(), *(self._drain() if self._ending else [])]
+        if self._ending:
+            return self._drain()
+        if self.change is not None:
+            return self._open_change()
+        return self._begin_change()
 
     def _splits_ended(self, event: SplitsEnded) -> list[Effect]:
+        change = self.change
+        place = change.after if change is not None and change.opened else self.placement
+        if event.version != place.version:
+            return []
         self._ended.add(event.worker)
-        if len(self._ended) < self.workers:
+        if self._ended != set(place.workers):
             return []
         self._ending = self._ending or Outcome.FINISHED
         return self._drain() if self.phase is Phase.RUNNING else []
@@ -254,12 +160,142 @@ class CoordinatorCore:
 
     def _drain(self) -> list[Effect]:
         self.phase = Phase.DRAINING
-        return self._open(last=True)
+        return [*self._refuse_changes("the run is ending"), *self._open(last=True)]
+
+    # Changes
+
+    def _ask(self, event: ChangeAsked) -> list[Effect]:
+        if self._ending:
+            return [ChangeOver(event.asked.number, "the run is ending")]
+        ahead = len(self._changes.queue) + (self.change is not None)
+        self._changes.queue.append(event.asked)
+        if ahead or self.phase is Phase.STARTING:
+            return [ChangeQueued(event.asked.number, ahead)]
+        return self._begin_change()
+
+    def _refuse_ask(self, event: ChangeAsked) -> list[Effect]:
+        return [ChangeOver(event.asked.number, "the run is ending")]
+
+    def _begin_change(self) -> list[Effect]:
+        """The next change that can be made, if there is one. Joiners first; then its barrier."""
+        effects: list[Effect] = []
+        while self._changes.queue and self.change is None:
+            asked = self._changes.queue.popleft()
+            try:
+                change = self._changes.begin(asked, self.placement, self._now_ms)
+            except Refused as error:
+                effects.append(ChangeOver(asked.number, str(error)))
+                continue
+            if change.before.workers == change.after.workers and not asked.weights:
+                effects.append(ChangeOver(asked.number, ""))
+                continue
+            self.change = change
+            effects.append(ChangeBegun(change.number, change.before, change.after))
+            if change.joins:
+                effects.append(Start(change.joins, change.before, change.after))
+            elif self.phase is Phase.RUNNING:
+                effects += self._open_change()
+        return effects
+
+    def _joiner_ready(self, event: WorkerReady) -> list[Effect]:
+        if self.change is None or event.worker not in self.change.joins:
+            return []
+        self.change.ready.add(event.worker)
+        return self._open_change() if self.phase is Phase.RUNNING else []
+
+    def _open_change(self) -> list[Effect]:
+        change = self.change
+        assert change is not None
+        if not change.is_ready:
+            return []
+        self.phase = Phase.MOVING
+        change.opened, change.seen_ms = True, self._now_ms
+        self._ended.clear()
+        joiners: list[Effect] = [Go(change.joins)] if change.joins else []
+        return [*joiners, *self._open(last=False, after=change.after)]
+
+    def _cut_for_change(self, event: BarrierReported) -> list[Effect]:
+        change = self.change
+        assert change is not None
+        change.seen_ms = self._now_ms
+        if event.barrier != self._barrier:
+            return []
+        self._reported.add(event.worker)
+        if self._reported != set(change.before.workers):
+            return []
+        change.cut = True
+        share: Effect = ShareSplits(change.after)
+        if self._durability is None:
+            change.over = True
+            return [share, *self._settle()]
+        return [share, Commit(self._barrier, finished=False)]
+
+    def _change_committed(self, event: Committed | CommitFailed) -> list[Effect]:
+        """A failed checkpoint does not undo the move: a death would go back to before it."""
+        assert self.change is not None
+        self.change.committed = isinstance(event, Committed)
+        self.change.over = True
+        return [Announce(event.barrier, self.change.committed), *self._settle()]
+
+    def _moved_on(self, event: MovedOn) -> list[Effect]:
+        assert self.change is not None
+        self.change.seen_ms = self._now_ms
+        return []
+
+    def _moved_in(self, event: MovedIn) -> list[Effect]:
+        change = self.change
+        assert change is not None
+        if event.version != change.after.version:
+            return []
+        change.seen_ms = self._now_ms
+        change.arrived.add(event.worker)
+        return self._settle()
+
+    def _settle(self) -> list[Effect]:
+        """Once everything has moved: the leavers go, the next thing comes."""
+        change = self.change
+        assert change is not None
+        if not change.is_done:
+            return []
+        self.placement, self.change = change.after, None
+        effects: list[Effect] = [ChangeOver(change.number, "")]
+        if change.leaves:
+            effects.insert(0, Dismiss(change.leaves, done=True))
+        if self._ended == set(self.placement.workers):
+            self._ending = self._ending or Outcome.FINISHED
+        return [*effects, *self._go_on()]
+
+    def _drop_change(self, why: str) -> list[Effect]:
+        """Before its barrier has opened: its joiners go, everything stays as it is."""
+        change, self.change = self.change, None
+        assert change is not None
+        effects: list[Effect] = [Dismiss(change.joins, done=False)] if change.joins else []
+        return [*effects, ChangeOver(change.number, why)]
+
+    def _refuse_changes(self, why: str) -> list[Effect]:
+        effects = self._drop_change(why) if self.change is not None else []
+        effects += [ChangeOver(asked.number, why) for asked in self._changes.queue]
+        self._changes.queue.clear()
+        return effects
+
+    def _look_at_change(self) -> list[Effect]:
+        """Give up what takes too long."""
+        change = self.change
+        if change is None or self._now_ms - change.seen_ms < CHANGE_TIMEOUT_MS:
+            return []
+        seconds = f"{CHANGE_TIMEOUT_MS // 1000} s"
+        if change.opened:
+            return self._lost(f"a move that got nowhere for {seconds}", -1)
+        late = ", ".join(map(str, sorted(set(change.joins) - change.ready)))
+        if not late:
+            return []
+        return [*self._drop_change(f"worker {late} was not ready after {seconds}"),
+                *(self._begin_change() if self.phase is Phase.RUNNING else [])]  # fmt: skip
 
     def _stop_now(self, event: StopRequested | StdoutClosed) -> list[Effect]:
         """Nothing has been read yet, or nobody wants the rest: there is nothing to drain."""
         self.phase = Phase.ENDED
-        return [Kill(), End(Outcome.STOPPED, None)]
+        return [*self._refuse_changes("the run is ending"), Kill(), End(Outcome.STOPPED, None)]
 
     def _stop_start(self, event: StopRequested) -> list[Effect]:
         return self._stop_now(event) if self.attempt == 1 else self._stop(event)
@@ -268,7 +304,7 @@ class CoordinatorCore:
         if event.barrier != self._barrier:
             return []
         self._reported.add(event.worker)
-        if len(self._reported) < self.workers:
+        if self._reported != set(self.placement.workers):
             return []
         if self._durability is None:
             return self._release()
@@ -282,10 +318,7 @@ class CoordinatorCore:
 
     def _checkpoint_over(self, event: Committed | CommitFailed) -> list[Effect]:
         """Go on, with a failed checkpoint too: the one before it still holds."""
-        self.phase = Phase.RUNNING
-        self._due_ms = None
-        announce = Announce(event.barrier, kept=isinstance(event, Committed))
-        return [announce, *(self._drain() if self._ending else [])]
+        return [Announce(event.barrier, kept=isinstance(event, Committed)), *self._go_on()]
 
     def _last_committed(self, event: Committed) -> list[Effect]:
         return [Announce(event.barrier, kept=True), *self._release()]
@@ -298,10 +331,16 @@ class CoordinatorCore:
         })  # fmt: skip
 
     def _worker_lost(self, event: WorkerLost) -> list[Effect]:
-        what = f"worker {event.worker} {event.why}"
+        what, change = f"worker {event.worker} {event.why}", self.change
+        if change is not None and not change.opened and event.worker in change.joins:
+            dropped = self._drop_change(what)
+            return [*dropped, *(self._begin_change() if self.phase is Phase.RUNNING else [])]
+        return self._lost(what, event.worker)
+
+    def _lost(self, what: str, worker: int) -> list[Effect]:
         durability = self._durability
         if durability is None or (self.phase is Phase.STARTING and self.attempt == 1):
-            return self._fail({"kind": "worker", "worker": event.worker, "what": what})
+            return self._fail({"kind": "worker", "worker": worker, "what": what})
         since_ms = self._now_ms - durability.restarts_within_ms
         self._losses_ms = [at for at in self._losses_ms if at >= since_ms]
         if len(self._losses_ms) >= durability.restarts_max:
@@ -310,7 +349,7 @@ class CoordinatorCore:
             )
             return self._fail({
                 "kind": "worker",
-                "worker": event.worker,
+                "worker": worker,
                 "what": f"{what}; gave up after {times}",
                 "hint": "mend what ends the workers and run again: it goes on from the last "
                         "checkpoint",
@@ -324,33 +363,53 @@ class CoordinatorCore:
             seen.clear()
         if self._ending is Outcome.FINISHED:  # what had been read to its end is read again
             self._ending = None
-        return [Kill(), Restart(self.attempt, delay_ms, what)]
+        over: list[Effect] = []
+        change, self.change = self.change, None
+        if change is not None and change.committed:
+            self.placement = change.after
+            over = [ChangeOver(change.number, "")]
+        elif change is not None:
+            over = [ChangeOver(change.number, what)]
+        return [Kill(), *over, Restart(self.attempt, delay_ms, what)]
 
     def _run_failed(self, event: RunFailed) -> list[Effect]:
         return self._fail(event.error)
 
     def _fail(self, error: dict[str, Any]) -> list[Effect]:
         self.phase = Phase.ENDED
-        return [Kill(), End(Outcome.FAILED, error)]
+        refused = self._refuse_changes("the run has failed")
+        return [*refused, Kill(), End(Outcome.FAILED, error)]
 
 
 _C = CoordinatorCore
-_LIVE = (Phase.STARTING, Phase.RUNNING, Phase.CHECKPOINTING, Phase.DRAINING)
+_LIVE = (Phase.STARTING, Phase.RUNNING, Phase.CHECKPOINTING, Phase.MOVING, Phase.DRAINING)
 _TRANSITIONS: dict[tuple[Phase, type], Callable[[CoordinatorCore, Any], list[Effect]]] = {
     **{(phase, Tick): _C._ticked for phase in _LIVE},
     **{(phase, WorkerLost): _C._worker_lost for phase in _LIVE},
     **{(phase, RunFailed): _C._run_failed for phase in _LIVE},
     **{(phase, StdoutClosed): _C._stop_now for phase in _LIVE[1:]},
+    **{(phase, ChangeAsked): _C._ask for phase in _LIVE[:-1]},
+    (Phase.DRAINING, ChangeAsked): _C._refuse_ask,
+    (Phase.ENDED, ChangeAsked): _C._refuse_ask,
     (Phase.STARTING, WorkerReady): _C._worker_ready,
     (Phase.STARTING, StopRequested): _C._stop_start,
     (Phase.RUNNING, Tick): _C._checkpoint_if_due,
+    (Phase.RUNNING, WorkerReady): _C._joiner_ready,
     (Phase.RUNNING, SplitsEnded): _C._splits_ended,
     (Phase.RUNNING, StopRequested): _C._stop,
+    (Phase.CHECKPOINTING, WorkerReady): _C._joiner_ready,
     (Phase.CHECKPOINTING, BarrierReported): _C._barrier_reported,
     (Phase.CHECKPOINTING, SplitsEnded): _C._splits_ended,
     (Phase.CHECKPOINTING, StopRequested): _C._stop,
     (Phase.CHECKPOINTING, Committed): _C._checkpoint_over,
     (Phase.CHECKPOINTING, CommitFailed): _C._checkpoint_over,
+    (Phase.MOVING, BarrierReported): _C._cut_for_change,
+    (Phase.MOVING, SplitsEnded): _C._splits_ended,
+    (Phase.MOVING, StopRequested): _C._stop,
+    (Phase.MOVING, Committed): _C._change_committed,
+    (Phase.MOVING, CommitFailed): _C._change_committed,
+    (Phase.MOVING, MovedOn): _C._moved_on,
+    (Phase.MOVING, MovedIn): _C._moved_in,
     (Phase.DRAINING, BarrierReported): _C._barrier_reported,
     (Phase.DRAINING, Committed): _C._last_committed,
     (Phase.DRAINING, CommitFailed): _C._last_commit_failed,

@@ -13,11 +13,16 @@ than what is left overdraws its window once: batches are never cut.)
 A barrier cuts every channel. A stage that has it on all its channels is aligned; until then what
 follows the barrier on a channel is held (Carbone et al., "Lightweight Asynchronous Snapshots for
 Distributed Dataflows", 2015).
+
+A barrier may carry a change of workers. Before it on a channel the old table holds, after it the
+new one: each stage turns over as it is aligned, and what comes by the new table before that is
+held. Messages for a key whose state is still on its way are handed back (`Ran.waiting`) and run
+again when `StatesCame`; until then they keep the credit that they took, so what waits is bounded.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -55,11 +60,21 @@ class Credited(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """The stage has run `batch`; these are its outputs, in order."""
+    """The stage has run `batch`; these are its outputs, in order.
+
+    waiting: the part of it that could not run yet, as a batch of its own.
+    """
 
     stage: int
     batch: Batch
     outputs: Sequence[Output]
+    waiting: Batch | None = None
+
+
+class StatesCame(NamedTuple):
+    """States that messages of these stages wait for may have come: let them try again."""
+
+    stages: tuple[int, ...]
 
 
 class Started(NamedTuple):
@@ -84,14 +99,43 @@ class SplitEnded(NamedTuple):
     split: int
 
 
+class Change(NamedTuple):
+    """Other workers from a barrier on. table_version: what their batches carry."""
+
+    workers: tuple[int, ...]
+    table_version: int
+
+
 class BarrierOpened(NamedTuple):
-    """The coordinator opens a barrier. last: nothing is read after it (stop, end of input)."""
+    """The coordinator opens a barrier. last: nothing is read after it (stop, end of input).
+
+    change: who works after it; None: the same. gives: splits that this worker reads no more.
+    """
 
     barrier: int
     last: bool
+    change: Change | None = None
+    gives: frozenset[int] = frozenset()
 
 
-Event = Started | Arrived | Credited | Ran | SplitReady | SplitIdle | SplitEnded | BarrierOpened
+class SplitsTaken(NamedTuple):
+    """After a change: the splits that this worker reads in addition."""
+
+    splits: tuple[int, ...]
+
+
+Event = (
+    Started
+    | Arrived
+    | Credited
+    | Ran
+    | StatesCame
+    | SplitReady
+    | SplitIdle
+    | SplitEnded
+    | BarrierOpened
+    | SplitsTaken
+)
 
 
 # Effects
@@ -127,7 +171,9 @@ class BarrierPassed(NamedTuple):
 
 
 class AllSplitsEnded(NamedTuple):
-    """This worker has nothing left to read: report it."""
+    """This worker has nothing left to read: report it. table_version: as it stands."""
+
+    table_version: int
 
 
 Effect = Send | GiveCredit | Aligned | BarrierPassed | AllSplitsEnded
@@ -156,18 +202,19 @@ class ProtocolError(Exception):
 class WorkerCore:
     """One worker of a run.
 
-    links: all exchanges; stages are numbered so that each leads to a later stage. splits: those
-    assigned to this worker. shared: groups of stages that work on one state. Their common cut is
+    workers: all of them, this one included. links: all exchanges; stages are numbered so that each
+    leads to a later stage. splits: those assigned to this worker; None: it joins by a change, and
+    is told with `SplitsTaken`. shared: groups of stages that work on one state. Their common cut is
     the barrier of the last of them: a stage that has it waits with what follows until all have.
     """
 
     def __init__(
         self,
         worker: int,
-        workers: int,
+        workers: Iterable[int],
         stages: int,
         links: Iterable[Link],
-        splits: Iterable[int],
+        splits: Iterable[int] | None,
         *,
         shared: Iterable[Iterable[int]] = (),
         table_version: int = 1,
@@ -176,7 +223,7 @@ class WorkerCore:
         window_messages: int = WINDOW_MESSAGES,
     ) -> None:
         self.worker = worker
-        self.workers = workers
+        self.workers = tuple(workers)
         self.stages = stages
         self.links = tuple(links)
         self.table_version = table_version
@@ -186,7 +233,7 @@ class WorkerCore:
         self._out_of = [
             [link for link in self.links if link.from_stage == s] for s in range(stages)
         ]
-        channels = [(link.exchange, peer) for link in self.links for peer in range(workers)]
+        channels = [(link.exchange, peer) for link in self.links for peer in self.workers]
         # Sending side: credit left, next sequence number, and how many channels of a stage have
         # none left (0: it may run).
         self._credit = {channel: [window_messages, window_bytes] for channel in channels}
@@ -194,17 +241,24 @@ class WorkerCore:
         self._exhausted = [0] * stages
         self._stage_of = {link.exchange: link.from_stage for link in self.links}
         # Receiving side: next sequence number expected, consumed but not yet given back.
-        self._sequence_in = dict.fromkeys(channels, 0)
-        self._owed = {channel: [0, 0] for channel in channels}
+        self._sequence_in: defaultdict[tuple[int, int], int] = defaultdict(int)
+        self._owed: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
         self._target = {link.exchange: link.to_stage for link in self.links}
         self._inbox: list[deque[Batch]] = [deque() for _ in range(stages)]
-        # Splits: ready to be read (in turn), waiting for data.
-        self._ready = deque(splits)
+        self._parked: list[list[Batch]] = [[] for _ in range(stages)]
+        # Splits: ready to be read (in turn), waiting for data. Between a change and what it brings
+        # there may be none without an end of input.
+        self._ready = deque(splits or ())
         self._idle: set[int] = set()
+        self._awaits_splits = splits is None
         self._reading = True
         self._told_ended = False
         # Barrier: which one is open, channels cut so far and batches held, per stage.
         self._barrier: int | None = None
+        self._change: Change | None = None
+        # By stage, as they turn over one by one: the table, and who gets what it makes.
+        self._version = [table_version] * stages
+        self._to = [self.workers] * stages
         self._cut: list[set[tuple[int, int]]] = [set() for _ in range(stages)]
         self._held: list[list[Batch]] = [[] for _ in range(stages)]
         self._stages_aligned = 0
@@ -220,7 +274,8 @@ class WorkerCore:
     @property
     def queued_messages(self) -> int:
         """Messages received and not yet run."""
-        return sum(batch.header.messages for inbox in self._inbox for batch in inbox)
+        queues = (*self._inbox, *self._parked)
+        return sum(batch.header.messages for queue in queues for batch in queue)
 
     @property
     def idle_splits(self) -> frozenset[int]:
@@ -236,6 +291,10 @@ class WorkerCore:
         """(messages, bytes) that may still be sent on a channel."""
         messages, cost_bytes = self._credit[exchange, receiver]
         return messages, cost_bytes
+
+    def receivers(self, stage: int) -> tuple[int, ...]:
+        """The workers that what a stage makes now may go to."""
+        return self._to[stage]
 
     # Deciding
 
@@ -269,11 +328,18 @@ class WorkerCore:
                 self._idle.add(split)
             case SplitEnded(split):
                 self._ready.remove(split)
-            case BarrierOpened(barrier, last):
-                self._open(barrier, last, effects)
-        if not (self._ready or self._idle or self._told_ended):
+            case StatesCame(stages):
+                for stage in stages:
+                    self._inbox[stage].extendleft(reversed(self._parked[stage]))
+                    self._parked[stage].clear()
+            case BarrierOpened():
+                self._open(event, effects)
+            case SplitsTaken(splits):
+                self._ready.extend(splits)
+                self._awaits_splits = False
+        if not (self._ready or self._idle or self._told_ended or self._awaits_splits):
             self._told_ended = True
-            effects.append(AllSplitsEnded())
+            effects.append(AllSplitsEnded(self.table_version))
         return effects
 
     def _waits(self, stage: int) -> bool:
@@ -292,13 +358,20 @@ class WorkerCore:
                 sender=self.worker,
                 exchange=output.exchange,
                 sequence=sequence,
-                table_version=self.table_version,
+                table_version=self._version[event.stage],
                 messages=output.messages,
                 cost_bytes=output.cost_bytes,
             )
             self._spend(output)
             self._dispatch(output.receiver, Batch(header, output.payload), effects)
         if event.stage > 0:
+            if event.waiting is not None:
+                self._parked[event.stage].append(event.waiting)
+                held = event.waiting.header
+                done = done._replace(
+                    messages=done.messages - held.messages,
+                    cost_bytes=done.cost_bytes - held.cost_bytes,
+                )
             self._consumed(done, effects)
             self._pass_barriers(event.stage, effects)
 
@@ -322,7 +395,7 @@ class WorkerCore:
             )
         self._sequence_in[channel] += 1
         stage = self._target[header.exchange]
-        if channel in self._cut[stage]:
+        if channel in self._cut[stage] or header.table_version > self._version[stage]:
             self._held[stage].append(batch)
         else:
             self._inbox[stage].append(batch)
@@ -336,7 +409,9 @@ class WorkerCore:
             self._exhausted[self._stage_of[output.exchange]] += 1
 
     def _take_credit(self, event: Credited) -> None:
-        credit = self._credit[event.exchange, event.receiver]
+        credit = self._credit.get((event.exchange, event.receiver))
+        if credit is None:  # from a worker that has left meanwhile
+            return
         had = credit[0] > 0 and credit[1] > 0
         credit[0] += event.messages
         credit[1] += event.cost_bytes
@@ -359,13 +434,22 @@ class WorkerCore:
 
     # Barriers
 
-    def _open(self, barrier: int, last: bool, effects: list[Effect]) -> None:
+    def _open(self, event: BarrierOpened, effects: list[Effect]) -> None:
+        barrier = event.barrier
         if self._barrier is not None:
             raise ProtocolError(f"barrier {barrier} opened inside barrier {self._barrier}")
+        if any(self._parked):
+            raise ProtocolError(f"barrier {barrier} opened while states are on their way")
         self._barrier = barrier
+        self._change = event.change
         self._stages_aligned = 0
-        if last:
+        if event.last:
             self._reading = False
+        if event.change is not None:
+            self._ready = deque(split for split in self._ready if split not in event.gives)
+            self._idle -= event.gives
+            self._awaits_splits = self.worker in event.change.workers
+            self._told_ended = not self._awaits_splits
         # A stage that nothing leads to (a dead-letter sink while errors are skipped) has no channel
         # for the barrier to come by: it is cut at once, like stage 0.
         for stage in range(self.stages - 1, -1, -1):
@@ -386,7 +470,7 @@ class WorkerCore:
                 self._held[stage].extend(after)
                 inbox.clear()
                 inbox.extend(kept)
-            if len(self._cut[stage]) == len(self._into[stage]) * self.workers:
+            if len(self._cut[stage]) == len(self._into[stage]) * len(self.workers):
                 self._align(stage, effects)
 
     def _align(self, stage: int, effects: list[Effect]) -> None:
@@ -398,21 +482,51 @@ class WorkerCore:
         self._inbox[stage].extendleft(reversed(self._held[stage]))
         self._held[stage].clear()
         self._stages_aligned += 1
-        if self._stages_aligned == self.stages:
-            effects.append(BarrierPassed(self._barrier))
-            self._barrier = None
-            self._aligned.clear()
-            return
         for link in self._out_of[stage]:
-            for receiver in range(self.workers):
+            for receiver in self.workers:
                 batch = self._barrier_on(link.exchange, receiver)
                 if receiver == self.worker:
                     self._arrived(batch)
                 else:
                     effects.append(Send(receiver, batch))
+        if self._change is not None:
+            self._turn_over(stage, self._change)
+        if self._stages_aligned == self.stages:
+            effects.append(BarrierPassed(self._barrier))
+            if self._change is not None:
+                self._have_changed(self._change)
+            self._barrier = None
+            self._aligned.clear()
+            return
         # Only now may this worker's own later stages align: their barriers must leave after these.
         for link in self._out_of[stage]:
             self._pass_barriers(link.to_stage, effects)
+
+    def _turn_over(self, stage: int, change: Change) -> None:
+        """What a stage makes goes by the new table from now on."""
+        before, self._to[stage] = set(self._to[stage]), change.workers
+        self._version[stage] = change.table_version
+        for link in self._out_of[stage]:
+            for receiver in before.difference(change.workers):
+                del self._credit[link.exchange, receiver]
+                del self._sequence_out[link.exchange, receiver]
+            for receiver in set(change.workers) - before:
+                self._credit[link.exchange, receiver] = list(self._window)
+                self._sequence_out[link.exchange, receiver] = 0
+        self._exhausted[stage] = sum(
+            min(credit) <= 0
+            for (exchange, _), credit in self._credit.items()
+            if self._stage_of[exchange] == stage
+        )
+
+    def _have_changed(self, change: Change) -> None:
+        """All stages have turned over: those that left will send nothing more."""
+        for channel in [c for c in self._sequence_in if c[1] not in change.workers]:
+            del self._sequence_in[channel]
+            self._owed.pop(channel, None)
+        self.workers = change.workers
+        self.table_version = change.table_version
+        self._change = None
 
     def _barrier_on(self, exchange: int, receiver: int) -> Batch:
         sequence = self._sequence_out[exchange, receiver]

@@ -61,7 +61,7 @@ class Cluster:
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         self.cores = [
-            WorkerCore(w, self.workers, self.stages, self.links, [w],
+            WorkerCore(w, range(self.workers), self.stages, self.links, [w],
                        window_messages=WINDOW_MESSAGES)
             for w in range(self.workers)
         ]  # fmt: skip
@@ -155,7 +155,7 @@ class Cluster:
                     self.cut[worker][stage] = True
                 case BarrierPassed():
                     self.passed.add(worker)
-                case AllSplitsEnded():
+                case AllSplitsEnded(_):
                     self.ended.add(worker)
         queued = core.queued_messages
         self.biggest_queue = max(self.biggest_queue, queued)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from roo.core.coordinator import (
+from roo.core.coordinator import CoordinatorCore
+from roo.core.placement import Placement
+from roo.core.run_events import (
     BarrierReported,
-    CoordinatorCore,
     End,
     Event,
     Go,
@@ -25,7 +26,7 @@ from roo.core.coordinator import (
 
 
 def core_in(phase: Phase) -> CoordinatorCore:
-    core = CoordinatorCore(2)
+    core = CoordinatorCore(Placement.fresh(2, [], []))
     if phase is not Phase.STARTING:
         core.handle(WorkerReady(0))
         core.handle(WorkerReady(1))
@@ -39,16 +40,16 @@ def core_in(phase: Phase) -> CoordinatorCore:
 
 
 def test_all_are_ready_before_anyone_goes() -> None:
-    core = CoordinatorCore(2)
+    core = CoordinatorCore(Placement.fresh(2, [], []))
     assert core.handle(WorkerReady(1)) == []
     assert core.handle(WorkerReady(1)) == []
-    assert core.handle(WorkerReady(0)) == [Go()]
+    assert core.handle(WorkerReady(0)) == [Go((0, 1))]
 
 
 def test_the_end_of_all_splits_drains_and_finishes() -> None:
     core = core_in(Phase.RUNNING)
-    assert core.handle(SplitsEnded(0)) == []
-    assert core.handle(SplitsEnded(1)) == [OpenBarrier(1, last=True)]
+    assert core.handle(SplitsEnded(0, 1)) == []
+    assert core.handle(SplitsEnded(1, 1)) == [OpenBarrier(1, last=True)]
     assert core.handle(BarrierReported(0, 1)) == []
     assert core.handle(BarrierReported(1, 1)) == [Release(), End(Outcome.FINISHED, None)]
 
@@ -56,7 +57,7 @@ def test_the_end_of_all_splits_drains_and_finishes() -> None:
 def test_a_stop_drains_and_says_stopped() -> None:
     core = core_in(Phase.RUNNING)
     assert core.handle(StopRequested()) == [OpenBarrier(1, last=True)]
-    assert core.handle(SplitsEnded(0)) == []
+    assert core.handle(SplitsEnded(0, 1)) == []
     core.handle(BarrierReported(0, 1))
     assert core.handle(BarrierReported(1, 1)) == [Release(), End(Outcome.STOPPED, None)]
 
@@ -97,7 +98,7 @@ def test_a_closed_stdout_ends_the_run_quietly(phase: Phase) -> None:
     "event",
     [
         WorkerReady(0),
-        SplitsEnded(0),
+        SplitsEnded(0, 1),
         BarrierReported(0, 1),
         StopRequested(),
         StdoutClosed(),

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from roo.core.coordinator import (
+from roo.core.changes import Asked
+from roo.core.coordinator import CoordinatorCore
+from roo.core.placement import Placement
+from roo.core.run_events import (
     BarrierReported,
+    ChangeAsked,
     CommitFailed,
     Committed,
-    CoordinatorCore,
     Durability,
     Event,
+    MovedIn,
+    MovedOn,
     RunFailed,
     SplitsEnded,
     StdoutClosed,
@@ -31,6 +37,11 @@ READY: list[Event] = [WorkerReady(0), WorkerReady(1)]
 GOING = [*READY, Tick(0)]
 BARRIER_1 = [*GOING, Tick(5_000)]
 REPORTED_1 = [*BARRIER_1, BarrierReported(0, 1), BarrierReported(1, 1)]
+READ_OUT = [SplitsEnded(0, 1), SplitsEnded(1, 1)]
+ASKED = ChangeAsked(Asked(1, joins=1))
+JOINING = [*GOING, ASKED, WorkerReady(2)]
+CUT = [*JOINING, BarrierReported(0, 1), BarrierReported(1, 1)]
+HERE = [MovedIn(0, 2), MovedIn(1, 2), MovedIn(2, 2)]
 LOST = WorkerLost(1, "was killed by SIGKILL")
 
 STORIES: dict[str, list[Event]] = {
@@ -50,7 +61,7 @@ STORIES: dict[str, list[Event]] = {
     "worker_lost_before_the_commit_is_known": [*REPORTED_1, LOST, Committed(1), *READY],
     "worker_lost_while_starting_again": [*GOING, LOST, WorkerReady(0), Tick(400), LOST, *READY],
     "worker_lost_while_draining_after_the_end": [
-        *GOING, SplitsEnded(0), SplitsEnded(1), LOST, *READY, SplitsEnded(0), SplitsEnded(1),
+        *GOING, *READ_OUT, LOST, *READY, *READ_OUT,
         BarrierReported(0, 2), BarrierReported(1, 2), Committed(2),
     ],
     "worker_lost_while_stopping": [
@@ -74,11 +85,11 @@ STORIES: dict[str, list[Event]] = {
     ],
     "stop_before_anything_was_read": [WorkerReady(0), StopRequested()],
     "end_of_input": [
-        *GOING, SplitsEnded(0), SplitsEnded(1), BarrierReported(1, 1), BarrierReported(0, 1),
+        *GOING, SplitsEnded(0, 1), SplitsEnded(1, 1), BarrierReported(1, 1), BarrierReported(0, 1),
         Committed(1),
     ],
     "end_of_input_within_a_checkpoint": [
-        *BARRIER_1, SplitsEnded(0), SplitsEnded(1), BarrierReported(0, 1), BarrierReported(1, 1),
+        *BARRIER_1, *READ_OUT, BarrierReported(0, 1), BarrierReported(1, 1),
         Committed(1), BarrierReported(0, 2), BarrierReported(1, 2), Committed(2),
     ],
     "last_checkpoint_that_cannot_be_written": [
@@ -86,17 +97,75 @@ STORIES: dict[str, list[Event]] = {
         CommitFailed(1, "no space left on device"),
     ],
     "stdout_closed_within_a_checkpoint": [*BARRIER_1, StdoutClosed()],
+    "join": [*CUT, MovedIn(0, 2), MovedOn(), MovedIn(2, 2), Committed(1), MovedIn(1, 2),
+             SplitsEnded(0, 1), *(SplitsEnded(w, 2) for w in range(3))],
+    "leave": [
+        *GOING, ChangeAsked(Asked(1, leaves=(0,))), BarrierReported(0, 1), BarrierReported(1, 1),
+        Committed(1), MovedIn(1, 2),
+    ],
+    "swap_one_joins_as_one_leaves": [
+        *GOING, ChangeAsked(Asked(1, joins=1, leaves=(0,))), WorkerReady(2),
+        BarrierReported(0, 1), BarrierReported(1, 1), MovedIn(2, 2), MovedIn(1, 2), Committed(1),
+    ],
+    "join_during_a_checkpoint": [
+        *BARRIER_1, ASKED, WorkerReady(2), *BARRIER_1[-1:], BarrierReported(0, 1),
+        BarrierReported(1, 1), Committed(1), BarrierReported(0, 2), BarrierReported(1, 2),
+        Committed(2), *HERE,
+    ],
+    "joiner_dies_before_the_move": [*GOING, ASKED, WorkerLost(2, "exited with code 1")],
+    "joiner_that_never_gets_ready": [*GOING, ASKED, Tick(4_000), Tick(60_000)],
+    "new_owner_dies_before_the_commit": [*CUT, WorkerLost(2, "was killed by SIGKILL"), *READY],
+    "new_owner_dies_after_the_commit": [
+        *CUT, Committed(1), WorkerLost(2, "was killed by SIGKILL"), *READY, WorkerReady(2),
+    ],
+    "old_owner_dies_before_the_commit": [*CUT, LOST, *READY],
+    "old_owner_dies_after_the_commit": [*CUT, Committed(1), LOST, *READY, WorkerReady(2)],
+    "move_that_gets_nowhere": [*CUT, Committed(1), Tick(30_000), MovedOn(), Tick(89_000),
+                               Tick(90_001)],
+    "two_changes_queued": [
+        *GOING, ASKED, ChangeAsked(Asked(2, to=1)), WorkerReady(2), BarrierReported(0, 1),
+        BarrierReported(1, 1), Committed(1), *HERE, BarrierReported(0, 2), BarrierReported(1, 2),
+        BarrierReported(2, 2), Committed(2), MovedIn(0, 3),
+    ],
+    "changes_that_are_refused": [
+        *GOING, ChangeAsked(Asked(1, leaves=(7,))), ChangeAsked(Asked(2, leaves=(0, 1))),
+        ChangeAsked(Asked(3, to=0)), ChangeAsked(Asked(4, to=2)), StopRequested(),
+        ChangeAsked(Asked(5, joins=1)),
+    ],
+    "stop_within_a_move": [
+        *CUT, ChangeAsked(Asked(2, joins=1)), StopRequested(), Committed(1), *HERE,
+        *(BarrierReported(w, 2) for w in range(3)), Committed(2),
+    ],
+    "move_whose_checkpoint_can_not_be_written": [
+        *CUT, CommitFailed(1, "no space left on device"), *HERE,
+    ],
     "failure_within_a_checkpoint": [*BARRIER_1, RunFailed({"what": "a message"}), Committed(1)],
 }  # fmt: skip
 
 
+def show(effect: Any) -> str:
+    """An effect, with placements in short."""
+
+    def value(field: Any) -> str:
+        if not isinstance(field, Placement):
+            return repr(field)
+        shares = " ".join(f"{w}:{field.table.share(w):.3f}" for w in field.workers)
+        places = f"sink {field.homes['out']}, splits {dict(sorted(field.readers.items()))}"
+        return f"<v{field.version} {shares}, {places}>"
+
+    fields = ", ".join(f"{name}={value(getattr(effect, name))}" for name in effect._fields)
+    return f"{type(effect).__name__}({fields})"
+
+
 @pytest.mark.parametrize("story", STORIES)
 def test_story(story: str) -> None:
-    core = CoordinatorCore(2, Durability(every_ms=5_000, restarts_max=3))
+    core = CoordinatorCore(
+        Placement.fresh(2, ["out"], [0, 1, 2]), Durability(every_ms=5_000, restarts_max=3)
+    )
     lines = []
     for event in STORIES[story]:
         effects = core.handle(event)
-        lines.append(f"{event}\n" + "".join(f"    -> {effect}\n" for effect in effects))
+        lines.append(f"{event}\n" + "".join(f"    -> {show(effect)}\n" for effect in effects))
         lines.append(f"    {core.phase.value}, attempt {core.attempt}\n")
     golden = GOLDEN / f"{story}.txt"
     text = "".join(lines)

@@ -81,7 +81,7 @@ def test_a_worker_that_stands_still_holds_back_the_sources(seed: int) -> None:
 
 
 def test_the_highest_stage_runs_first_and_sources_last() -> None:
-    core = WorkerCore(0, 1, 3, CHAIN, [7])
+    core = WorkerCore(0, range(1), 3, CHAIN, [7])
     core.handle(Started())
     core.handle(Arrived(Batch(header(exchange=0), "low")))
     core.handle(Arrived(Batch(header(exchange=1), "high")))
@@ -95,20 +95,20 @@ def test_the_highest_stage_runs_first_and_sources_last() -> None:
 
 
 def test_a_gap_in_a_channel_is_a_bug() -> None:
-    core = WorkerCore(0, 2, 2, [Link(0, 0, 1)], [])
+    core = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [])
     core.handle(Arrived(Batch(header(sender=1), "")))
     with pytest.raises(ProtocolError, match="expected batch 1 from worker 1"):
         core.handle(Arrived(Batch(header(sender=1, sequence=2), "")))
 
 
 def test_frames_of_an_older_attempt_are_dropped() -> None:
-    core = WorkerCore(0, 2, 2, [Link(0, 0, 1)], [], attempt=2)
+    core = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [], attempt=2)
     core.handle(Arrived(Batch(header(sender=1, attempt=1), "")))
     assert core.next_work() is None
 
 
 def test_a_large_batch_overdraws_its_window_once() -> None:
-    core = WorkerCore(0, 2, 2, [Link(0, 0, 1)], [5], window_messages=10)
+    core = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [5], window_messages=10)
     core.handle(Started())
     read = Batch(header(exchange=-1), None)
     effects = core.handle(Ran(0, read, [Output(0, 1, 25, 100, "large")]))
@@ -121,7 +121,7 @@ def test_a_large_batch_overdraws_its_window_once() -> None:
 
 
 def test_credit_goes_back_a_quarter_of_the_window_at_a_time() -> None:
-    core = WorkerCore(0, 2, 2, [Link(0, 0, 1)], [], window_messages=8)
+    core = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [], window_messages=8)
     core.handle(Started())
     given = []
     for sequence in range(4):
@@ -133,7 +133,7 @@ def test_credit_goes_back_a_quarter_of_the_window_at_a_time() -> None:
 
 
 def test_idle_splits_are_not_read_until_ready() -> None:
-    core = WorkerCore(0, 1, 1, [], [0, 1])
+    core = WorkerCore(0, range(1), 1, [], [0, 1])
     core.handle(Started())
     assert core.next_work() == ReadSplit(0)
     core.handle(SplitIdle(0))
@@ -145,10 +145,10 @@ def test_idle_splits_are_not_read_until_ready() -> None:
     assert core.next_work() == ReadSplit(1)
     assert core.handle(SplitEnded(1)) == []
     core.handle(SplitReady(0))
-    assert core.handle(SplitEnded(0)) == [AllSplitsEnded()]
+    assert core.handle(SplitEnded(0)) == [AllSplitsEnded(1)]
 
 
 def test_a_worker_without_splits_says_so_at_once_and_once() -> None:
-    core = WorkerCore(0, 1, 1, [], [])
-    assert core.handle(Started()) == [AllSplitsEnded()]
+    core = WorkerCore(0, range(1), 1, [], [])
+    assert core.handle(Started()) == [AllSplitsEnded(1)]
     assert core.handle(Started()) == []

@@ -8,6 +8,9 @@ The work is the sequence detector twice over: numbers go to the owner of their k
 counts them and keeps the last four; every update goes on by another key to a second state, and from
 there to a sink with a single writer. Both states are cut at barriers. In some seeds both steps work
 on one state, so that their stages have to wait for each other.
+
+Workers join and leave among all that, several at once; their states travel key by key, and the
+sink's writer may move.
 """
 
 from __future__ import annotations
@@ -18,15 +21,19 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from roo.core import coordinator as c
+from roo.core import run_events as c
 from roo.core.batch import Batch, Header, Kind, Origin, Output
-from roo.core.table import Table
+from roo.core.changes import Asked
+from roo.core.coordinator import CoordinatorCore
+from roo.core.placement import Placement
+from roo.core.slicing import moved
 from roo.core.worker import (
     Aligned,
     AllSplitsEnded,
     Arrived,
     BarrierOpened,
     BarrierPassed,
+    Change,
     Credited,
     Event,
     GiveCredit,
@@ -36,7 +43,9 @@ from roo.core.worker import (
     RunStage,
     Send,
     SplitEnded,
+    SplitsTaken,
     Started,
+    StatesCame,
     WorkerCore,
 )
 
@@ -81,6 +90,16 @@ class Worker:
     noted: int | None = None
     barrier: int = 0
     reporting: bool = False
+    # By stage, as they turn over; and what is under way while a change is.
+    places: list[Placement] = field(default_factory=list)
+    before: Placement | None = None
+    after: Placement | None = None
+    awaits: dict[str, set[int]] = field(default_factory=dict)
+    early: list[Any] = field(default_factory=list)
+    outgoing: deque[Any] = field(default_factory=deque)
+    passed: bool = True
+    splits_came: bool = True
+    told_moved: bool = True
 
 
 class World:
@@ -96,6 +115,8 @@ class World:
         self.one_state = self.random.random() < 0.3
         self.deaths = self.random.randint(0, 4)
         self.coordinator_deaths = self.random.randint(0, 2)
+        self.changes = self.random.choice([0, 1, 2, 6])
+        self.changed = 0
         self.failing_commits = self.random.choice([0.0, 0.0, 0.3])
         self.sink: list[tuple[str, Seen, Seen]] = []
         self.disk: Stored | None = None
@@ -106,13 +127,13 @@ class World:
 
     def begin_run(self) -> None:
         self.runs += 1
-        self.count = self.random.randint(1, 4)
-        self.table = Table.equal(self.count)
+        count = self.random.randint(1, 4)
+        place = Placement.fresh(count, ["sink"], range(self.splits))
         durability = c.Durability(EVERY_MS, restarts_max=1000)
         number = self.disk.number if self.disk else 0
-        self.coordinator = c.CoordinatorCore(self.count, durability, number)
+        self.coordinator = CoordinatorCore(place, durability, number)
         self.over: c.Outcome | None = None
-        self.say(f"run {self.runs}: {self.count} workers from checkpoint {number}")
+        self.say(f"run {self.runs}: {count} workers from checkpoint {number}")
         self.begin_attempt()
 
     def begin_attempt(self) -> None:
@@ -123,23 +144,48 @@ class World:
         offsets = stored.offsets if stored else {}
         del self.sink[stored.size if stored else 0 :]
         self.workers: dict[int, Worker] = {}
-        for index in range(self.count):
-            mine = [split for split in range(self.splits) if split % self.count == index]
-            core = WorkerCore(
-                index, self.count, STAGES, LINKS, mine,
-                shared=[(1, 2)] if self.one_state else [],
-                attempt=self.coordinator.attempt, window_messages=WINDOW_MESSAGES,
-            )  # fmt: skip
+        place = self.coordinator.placement
+        for index in place.workers:
+            mine = place.splits_of(index)
             states = {
                 name: {
                     key: list(value)
                     for key, value in (stored.states[name] if stored else {}).items()
-                    if self.table.owner_of(key) == index
+                    if place.table.owner_of(key) == index
                 }
                 for name in self.names()
             }
-            self.workers[index] = Worker(index, core, {s: offsets.get(s, 0) for s in mine}, states)
+            core = self.new_core(index, place, mine)
+            worker = Worker(index, core, {s: offsets.get(s, 0) for s in mine}, states,
+                            places=[place] * STAGES)  # fmt: skip
+            self.workers[index] = worker
             self.link(index, "c").append(c.WorkerReady(index))
+
+    def new_core(self, index: int, place: Placement, splits: Any) -> WorkerCore:
+        return WorkerCore(
+            index, place.workers, STAGES, LINKS, splits,
+            shared=[(1, 2)] if self.one_state else [], table_version=place.version,
+            attempt=self.coordinator.attempt, window_messages=WINDOW_MESSAGES,
+        )  # fmt: skip
+
+    def join(self, effect: c.Start) -> None:
+        """Worker processes that are to join: nothing of their own, and waiting for the rest."""
+        for index in effect.workers:
+            core = self.new_core(index, effect.after, None)
+            worker = Worker(index, core, {}, {name: {} for name in self.names()},
+                            places=[effect.after] * STAGES)  # fmt: skip
+            self.await_states(worker, effect.before, effect.after)
+            self.workers[index] = worker
+            self.link(index, "c").append(c.WorkerReady(index))
+
+    def await_states(self, worker: Worker, before: Placement, after: Placement) -> None:
+        pieces = moved(before.table, after.table)
+        donors = {old for _, _, old, new in pieces if new == worker.index}
+        worker.awaits = {name: set(donors) for name in self.names()}
+        was, now = before.homes["sink"], after.homes["sink"]
+        worker.awaits["sink"] = {was} if was != now == worker.index else set()
+        worker.before = before
+        worker.splits_came = worker.told_moved = False
 
     def names(self) -> tuple[str, ...]:
         return ("both",) if self.one_state else ("first", "second")
@@ -180,6 +226,10 @@ class World:
             self.say(f"{self.now_ms} ms: stop")
             self.perform(c.StopRequested())
             return
+        if dice < 0.005 and self.changes and self.coordinator.phase is not c.Phase.STARTING:
+            self.changes -= 1
+            self.ask()
+            return
         if dice < 0.1:
             self.now_ms += self.random.randint(1, 10)
             self.perform(c.Tick(self.now_ms))
@@ -194,6 +244,17 @@ class World:
         else:
             self.work(self.workers[choice])
 
+    def ask(self) -> None:
+        """Some join, some leave; some of it makes no sense and is refused."""
+        self.changed += 1
+        there = self.coordinator.placement.workers
+        leaves = self.random.sample(there, self.random.randint(0, len(there)))
+        asked = Asked(self.changed, joins=self.random.randint(0, 3), leaves=tuple(leaves))
+        if self.random.random() < 0.3:
+            asked = Asked(self.changed, to=self.random.randint(0, 6))
+        self.say(f"{self.now_ms} ms: {asked}")
+        self.perform(c.ChangeAsked(asked))
+
     def deliver(self, sender: Any, receiver: Any) -> None:
         message = self.links[sender, receiver].popleft()
         if receiver == "c":
@@ -205,15 +266,96 @@ class World:
             if isinstance(message, c.Go):
                 self.handle(worker, Started())
             elif isinstance(message, c.OpenBarrier):
-                worker.barrier, worker.reporting = message.barrier, False
-                worker.cut, worker.noted = {}, None
-                stages = {"both": {1, 2}} if self.one_state else {"first": {1}, "second": {2}}
-                worker.uncut = stages
-                self.handle(worker, BarrierOpened(message.barrier, message.last))
+                self.open(worker, message)
+            elif isinstance(message, tuple) and message[0] == "splits":
+                worker.offsets |= message[1]
+                worker.splits_came = True
+                self.handle(worker, SplitsTaken(tuple(message[1])))
+                self.tell_moved(worker)
+            elif isinstance(message, tuple) and message[0] in ("state", "done"):
+                self.take_in(worker, message)
             else:
                 self.handle(worker, message)
 
+    def open(self, worker: Worker, message: c.OpenBarrier) -> None:
+        worker.barrier, worker.reporting = message.barrier, False
+        worker.cut, worker.noted = {}, None
+        stages = {"both": {1, 2}} if self.one_state else {"first": {1}, "second": {2}}
+        worker.uncut = stages
+        worker.after, change, gives = message.after, None, frozenset[int]()
+        if message.after is not None:
+            before, after = worker.places[0], message.after
+            worker.passed, worker.before = False, before
+            change = Change(after.workers, after.version)
+            gives = frozenset(
+                s for s in before.splits_of(worker.index) if after.readers[s] != worker.index
+            )
+            if worker.index in after.workers:
+                self.await_states(worker, before, after)
+        self.handle(worker, BarrierOpened(message.barrier, message.last, change, gives))
+
+    # A move
+
+    def hand_over(self, worker: Worker, name: str) -> None:
+        """What others own from now on, one by one; then that it was all."""
+        before, after = worker.before, worker.after
+        assert before is not None
+        assert after is not None
+        if name == "sink":
+            if before.homes["sink"] == worker.index != after.homes["sink"]:
+                worker.outgoing.append((after.homes["sink"], ("done", name, worker.index)))
+            return
+        states = worker.states[name]
+        for key in [key for key in states if after.table.owner_of(key) != worker.index]:
+            message = ("state", name, key, states.pop(key))
+            worker.outgoing.append((after.table.owner_of(key), message))
+        pieces = moved(before.table, after.table)
+        for taker in {new for _, _, old, new in pieces if old == worker.index}:
+            worker.outgoing.append((taker, ("done", name, worker.index)))
+
+    def take_in(self, worker: Worker, message: Any) -> None:
+        name = message[1]
+        if name in worker.uncut or (name == "sink" and not worker.passed):
+            worker.early.append(message)  # its own cut of that state comes first
+            return
+        if message[0] == "state":
+            if message[2] in worker.states[name]:
+                raise Wrong(f"seed {self.seed}: key {message[2]} twice on {worker.index}")
+            worker.states[name][message[2]] = message[3]
+        else:
+            worker.awaits[name].discard(message[2])
+        self.perform(c.MovedOn())
+        self.handle(worker, StatesCame((1, 2, 3)))
+        self.tell_moved(worker)
+
+    def take_in_early(self, worker: Worker) -> None:
+        early, worker.early = worker.early, []
+        for message in early:
+            self.take_in(worker, message)
+
+    def tell_moved(self, worker: Worker) -> None:
+        ready = worker.passed and worker.splits_came and not any(worker.awaits.values())
+        if ready and not worker.told_moved:
+            worker.told_moved = True
+            version = worker.core.table_version
+            self.link(worker.index, "c").append(c.MovedIn(worker.index, version))
+
+    def is_awaited(self, worker: Worker, stage: int, key: str) -> bool:
+        """Whether a key's state is still on its way."""
+        name = "sink" if stage == 3 else self.state_of(stage)
+        if not worker.awaits.get(name):
+            return False
+        if name == "sink":
+            return True
+        before = worker.before
+        assert before is not None
+        return key not in worker.states[name] and before.table.owner_of(key) in worker.awaits[name]
+
     def work(self, worker: Worker) -> None:
+        if worker.outgoing and self.random.random() < 0.3:
+            receiver, message = worker.outgoing.popleft()
+            self.link(worker.index, receiver).append(message)
+            return
         # The snapshot is encoded between batches, and is done some time.
         if worker.reporting and self.random.random() < 0.3:
             worker.reporting = False
@@ -236,20 +378,32 @@ class World:
         numbers = range(offset, min(offset + size, self.length))
         worker.offsets[split] = numbers.stop
         made = [(f"{split}.{number % KEYS}", number) for number in numbers]
-        header = Header(Kind.BATCH, worker.index, -1, 0, 1, worker.core.attempt, -1, 0, len(made),
-                        len(made), Origin(0, split, offset, numbers.stop))  # fmt: skip
+        core = worker.core
+        header = Header(Kind.BATCH, worker.index, -1, 0, core.table_version, core.attempt, -1, 0,
+                        len(made), len(made), Origin(0, split, offset, numbers.stop))  # fmt: skip
         self.send_on(worker, 0, Batch(header, None), made)
 
     def run_stage(self, worker: Worker, work: RunStage) -> None:
         batch, stage = work.batch, work.stage
+        waits = [item for item in batch.payload if self.is_awaited(worker, stage, item[0])]
+        waiting = None
+        if waits:
+            size = len(waits)
+            header = batch.header._replace(messages=size, cost_bytes=size)
+            waiting = Batch(header, waits)
         if stage == 3:
-            self.sink.extend(batch.payload)
-            self.send_on(worker, 3, batch, [])
+            if worker.places[3].homes["sink"] != worker.index:
+                raise Wrong(f"seed {self.seed}: worker {worker.index} writes the sink")
+            self.sink.extend([] if waits else batch.payload)
+            self.send_on(worker, 3, batch, [], waiting)
             return
         made: list[tuple[str, Any]] = []
         states = worker.states[self.state_of(stage)]
-        for key, value in batch.payload:
-            if self.table.owner_of(key) != worker.index:
+        for item in batch.payload:
+            if item in waits:
+                continue
+            key, value = item
+            if worker.places[stage].table.owner_of(key) != worker.index:
                 raise Wrong(f"seed {self.seed}: key {key} on worker {worker.index}")
             number = value if stage == 1 else value[1]
             ring = states.setdefault(key, [])
@@ -257,23 +411,31 @@ class World:
             split, _, rest = key.partition(".")
             seen = (len(ring), number, tuple(ring[-4:]))
             made.append((f"again {split}.{rest}", seen) if stage == 1 else (key, (seen, value)))
-        self.send_on(worker, stage, batch, made)
+        self.send_on(worker, stage, batch, made, waiting)
 
-    def send_on(self, worker: Worker, stage: int, batch: Batch, made: list[Any]) -> None:
+    def send_on(
+        self,
+        worker: Worker,
+        stage: int,
+        batch: Batch,
+        made: list[Any],
+        waiting: Batch | None = None,
+    ) -> None:
         outputs = []
+        place = worker.places[stage]
         for link in LINKS:
             if link.from_stage != stage or not made:
                 continue
             if link.to_stage == 3:
-                owner = self.table.owner_of("sink")
+                owner = place.homes["sink"]
                 items = [(key, *both) for key, both in made]
                 outputs.append(Output(link.exchange, owner, len(items), len(items), items))
                 continue
-            for owner in range(self.count):
-                mine = [(key, value) for key, value in made if self.table.owner_of(key) == owner]
+            for owner in place.workers:
+                mine = [(key, value) for key, value in made if place.table.owner_of(key) == owner]
                 if mine:
                     outputs.append(Output(link.exchange, owner, len(mine), len(mine), mine))
-        self.handle(worker, Ran(stage, batch, outputs))
+        self.handle(worker, Ran(stage, batch, outputs, waiting))
 
     def handle(self, worker: Worker, event: Event) -> None:
         for effect in worker.core.handle(event):
@@ -287,34 +449,61 @@ class World:
                 case Aligned(stage, _):
                     self.aligned(worker, stage)
                 case BarrierPassed():
-                    worker.reporting = True
-                case AllSplitsEnded():
-                    self.link(worker.index, "c").append(c.SplitsEnded(worker.index))
-        bound = len(LINKS) * self.count * (WINDOW_MESSAGES + 4)
+                    worker.reporting = worker.passed = True
+                    self.take_in_early(worker)
+                    self.tell_moved(worker)
+                case AllSplitsEnded(version):
+                    self.link(worker.index, "c").append(c.SplitsEnded(worker.index, version))
+        bound = len(LINKS) * (len(self.workers) + 1) * (WINDOW_MESSAGES + 4)
         if worker.core.queued_messages > bound:
             raise Wrong(f"seed {self.seed}: {worker.core.queued_messages} messages queued")
 
     def aligned(self, worker: Worker, stage: int) -> None:
         if stage == 0:
             worker.cut_offsets = dict(worker.offsets)
-        if stage == 3 and self.table.owner_of("sink") == worker.index:
+            if worker.after is not None:
+                mine = worker.after.splits_of(worker.index)
+                worker.offsets = {s: o for s, o in worker.offsets.items() if s in mine}
+        if stage == 3 and worker.places[3].homes["sink"] == worker.index:
             worker.noted = len(self.sink)
         for name, waiting in list(worker.uncut.items()):
             waiting.discard(stage)
             if not waiting:
                 del worker.uncut[name]
                 worker.cut[name] = copy.deepcopy(worker.states[name])
+                if worker.after is not None:
+                    self.hand_over(worker, name)
+        if worker.after is not None:
+            if stage == 3:
+                self.hand_over(worker, "sink")
+            worker.places[stage] = worker.after
+        self.take_in_early(worker)
 
     # The coordinator
 
     def perform(self, event: c.Event) -> None:
         for effect in self.coordinator.handle(event):
             match effect:
-                case c.Go() | c.OpenBarrier():
-                    if isinstance(effect, c.OpenBarrier):
-                        self.parts = {}
-                    for index in range(self.count):
+                case c.Go(workers):
+                    for index in workers:
                         self.link("c", index).append(effect)
+                case c.OpenBarrier():
+                    self.parts = {}
+                    for index in self.coordinator.placement.workers:
+                        self.link("c", index).append(effect)
+                case c.Start():
+                    self.join(effect)
+                case c.ShareSplits(after):
+                    self.share(after)
+                case c.Dismiss(workers, done):
+                    for index in workers:
+                        if done and (self.workers[index].outgoing or self.workers[index].reporting):
+                            raise Wrong(f"seed {self.seed}: {index} leaves with something left")
+                        self.workers.pop(index, None)
+                        for ends in [ends for ends in self.links if index in ends]:
+                            del self.links[ends]
+                case c.ChangeBegun() | c.ChangeOver() | c.ChangeQueued():
+                    self.say(f"{self.now_ms} ms: {effect}")
                 case c.Commit(barrier, finished):
                     self.commit(barrier, finished)
                 case c.Kill():
@@ -328,6 +517,16 @@ class World:
                         raise Wrong(f"seed {self.seed}: {error}")
                     self.over = outcome
 
+    def share(self, after: Placement) -> None:
+        """Splits from where they were cut, to those that read them from now on."""
+        offsets: dict[int, int] = {}
+        for part in self.parts.values():
+            offsets |= part.cut_offsets
+        for index in after.workers:
+            before = self.coordinator.placement
+            new = [s for s in after.splits_of(index) if before.readers[s] != index]
+            self.link("c", index).append(("splits", {s: offsets[s] for s in new}))
+
     def commit(self, barrier: int, finished: bool) -> None:
         if self.random.random() < self.failing_commits:
             self.perform(c.CommitFailed(barrier, "the disk is full"))
@@ -339,7 +538,10 @@ class World:
                 stored.states[name] |= states
             if part.noted is not None:
                 stored.size = part.noted
-        if len(self.parts) != self.count or len(stored.offsets) != self.splits:
+        if (
+            set(self.parts) != set(self.coordinator.placement.workers)
+            or len(stored.offsets) != self.splits
+        ):
             raise Wrong(f"seed {self.seed}: checkpoint {barrier} is not whole")
         self.disk = stored
         self.say(f"{self.now_ms} ms: checkpoint {barrier}, offsets {stored.offsets}")

@@ -1,0 +1,103 @@
+"""Changes of who works: asked for, queued, one at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from roo.core.placement import Placement
+
+
+class Refused(Exception):
+    """A change can't be made: why, and what to do."""
+
+
+class Asked(NamedTuple):
+    """A change as it was asked for. to: that many workers in all; joins: so many more (fewer where
+    it is negative: the newest leave); leaves: these. weights: new ones. number: who asked.
+    """
+
+    number: int
+    to: int | None = None
+    joins: int = 0
+    leaves: tuple[int, ...] = ()
+    weights: Mapping[int, int] = {}
+
+
+@dataclass
+class Change:
+    """A change under way. ready: joiners that have shaken hands. opened: its barrier is.
+
+    committed: the checkpoint at its cut is real, so that a death goes on with `after`. arrived:
+    workers that have all the states they wait for.
+    """
+
+    number: int
+    joins: tuple[int, ...]
+    leaves: tuple[int, ...]
+    before: Placement
+    after: Placement
+    seen_ms: int
+    ready: set[int] = field(default_factory=set)
+    opened: bool = False
+    cut: bool = False
+    committed: bool = False
+    over: bool = False
+    arrived: set[int] = field(default_factory=set)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its barrier may open."""
+        return self.ready == set(self.joins)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything is where it belongs, and durable where anything is."""
+        return self.over and self.arrived == set(self.after.workers)
+
+
+class Changes:
+    """What is asked for and not begun yet, and the numbers that joiners get.
+
+    A number is never given twice in a run: files of a worker that left are not written again.
+    fixed: splits that move only when their reader leaves. bound: splits that never do.
+    """
+
+    def __init__(
+        self,
+        first_free: int,
+        fixed: frozenset[int] = frozenset(),
+        bound: frozenset[int] = frozenset(),
+    ) -> None:
+        self.queue: deque[Asked] = deque()
+        self._free = first_free
+        self._fixed = fixed | bound
+        self._bound = bound
+
+    def begin(self, asked: Asked, place: Placement, now_ms: int) -> Change:
+        """What is asked for, as things stand now. Raises Refused."""
+        joins, leaves = self._who(asked, place)
+        unknown = [w for w in (*leaves, *asked.weights) if w not in (*place.workers, *joins)]
+        if unknown:
+            there = ", ".join(map(str, place.workers))
+            raise Refused(f"there is no worker {unknown[0]}; there are {there}")
+        if len(leaves) >= len(place.workers) + len(joins):
+            raise Refused("the last worker can't leave; `roo stop` ends the run")
+        stuck = [s for s in self._bound if place.readers.get(s) in leaves]
+        if stuck:
+            reader = place.readers[stuck[0]]
+            raise Refused(f"worker {reader} can't leave: it reads stdin, which nobody else can")
+        after = place.changed(joins, leaves, weights=asked.weights, fixed=self._fixed)
+        self._free += len(joins)
+        return Change(asked.number, joins, leaves, place, after, now_ms)
+
+    def _who(self, asked: Asked, place: Placement) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """(joiners, leavers)."""
+        joins = asked.joins if asked.to is None else asked.to - len(place.workers)
+        if len(place.workers) + joins < 1:
+            raise Refused("a run needs at least one worker; `roo stop` ends it")
+        newest = tuple(sorted(place.workers)[joins:]) if joins < 0 else ()
+        leaves = tuple(dict.fromkeys((*asked.leaves, *newest)))
+        return tuple(range(self._free, self._free + max(joins, 0))), leaves
