@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from operator import and_
 from pathlib import Path
 from typing import Any
 
 from roo.checkpoint.blocks import read_blocks
 from roo.checkpoint.encoding import decode_plain
 from roo.checkpoint.manifest import Manifest
+from roo.checkpoint.restore import still_theirs
 from roo.core.table import hash64
 
 
@@ -26,11 +28,16 @@ def stored_states(folder: Path, manifest: Manifest, state: str) -> Iterator[tupl
         for file in reversed(chain.files):  # the newest first: it has the last word on a key
             for block in read_blocks(folder / file.name):
                 places = [hash64(key) for key in block.keys] if more else []
-                fresh = [place not in seen for place in places]
-                if not more or any(fresh):
-                    for index, value in enumerate(decode_plain(block.states)):
-                        if not more or fresh[index]:
-                            yield block.keys[index], value
+                fresh = [place not in seen for place in places] or [True] * len(block.keys)
+                theirs = still_theirs(manifest, chain, block)
+                if theirs is not None:
+                    fresh = list(map(and_, fresh, theirs))
+                if any(fresh):
+                    for key, value, wanted in zip(
+                        block.keys, decode_plain(block.states), fresh, strict=True
+                    ):
+                        if wanted:
+                            yield key, value
                 seen.update(places)
 
 

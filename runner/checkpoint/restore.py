@@ -34,13 +34,31 @@ def restore(
             continue
         whole = all(any(a <= c and d <= b for a, b in mine) for c, d in chain.intervals)
         for block in chain_blocks(folder, chain):
-            owned = None if whole else [table.owner_of(key) == worker for key in block.keys]
+            theirs = still_theirs(manifest, chain, block)
+            owned = None
+            if theirs is not None:
+                owned = [
+                    is_theirs and table.owner_of(key) == worker
+                    for is_theirs, key in zip(theirs, block.keys, strict=True)
+                ]
+            elif not whole:
+                owned = [table.owner_of(key) == worker for key in block.keys]
             if owned is None or all(owned):
                 states.update(zip(block.keys, decoded(block.states), strict=True))
             elif any(owned):
                 pairs = zip(block.keys, decoded(block.states), owned, strict=True)
                 states.update((key, value) for key, value, here in pairs if here)
     return states
+
+
+def still_theirs(manifest: Manifest, chain: Chain, block: Block) -> list[bool] | None:
+    """Which keys of a block belong to the worker of its chain; None: all do, nothing ever moved.
+
+    After a move a chain still holds keys that have gone to another worker's.
+    """
+    if manifest.table.version == 1:
+        return None
+    return [manifest.table.owner_of(key) == chain.worker for key in block.keys]
 
 
 def chain_blocks(folder: Path, chain: Chain) -> Iterator[Block]:

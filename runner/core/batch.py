@@ -12,6 +12,9 @@ class Kind(IntEnum):
     BATCH = 0
     BARRIER = 1
     CREDIT = 2
+    STATES = 3
+    STATES_TAKEN = 4
+    STATES_END = 5
 
 
 class Origin(NamedTuple):

@@ -100,6 +100,11 @@ class CoordinatorCore:
         """Changes that wait."""
         return len(self._changes.queue)
 
+    @property
+    def change_workers(self) -> tuple[int, ...]:
+        """The workers that there will be after the change under way, or are."""
+        return self.change.after.workers if self.change is not None else self.placement.workers
+
     def handle(self, event: Event) -> list[Effect]:
         """Take one event in; the effects are to be performed in order."""
         transition = _TRANSITIONS.get((self.phase, type(event)))

@@ -97,6 +97,11 @@ class Plan:
         return {path: str(value) for path, value in found.items()}
 
     @property
+    def single_writers(self) -> tuple[str, ...]:
+        """Sinks that only one worker writes: those with a stage of their own."""
+        return tuple(sink.name for sink in self.spec.sinks if sink.name in self.stage_of)
+
+    @property
     def fingerprint(self) -> str:
         """Changes when the shape does."""
         return xxh3_128_hexdigest(repr(sorted(self.shape.items())).encode())

@@ -11,7 +11,7 @@ from roo.api import Split
 from roo.checkpoint.blocks import FileInfo
 from roo.checkpoint.folder import Folder
 from roo.checkpoint.manifest import Chain, Manifest, SplitPosition
-from roo.core.table import Table
+from roo.core.placement import Placement
 from roo.plan.model import Plan
 from roo.runtime.resume import SINGLE, own_chains
 from roo.runtime.snapshots import Part
@@ -22,14 +22,17 @@ class CommitError(Exception):
 
 
 class Commits:
-    """Gathers the parts of each barrier. latest: the newest checkpoint there is to go on from."""
+    """Gathers the parts of each barrier. latest: the newest checkpoint there is to go on from.
+
+    place: who has what at the cut of the next one.
+    """
 
     def __init__(
         self,
         folder: Folder,
         keep: int,
         plan: Plan,
-        table: Table,
+        place: Placement,
         splits: Mapping[int, tuple[str, Split]],
         latest: Manifest | None,
     ) -> None:
@@ -37,7 +40,7 @@ class Commits:
         self.latest = latest
         self._keep = keep
         self._plan = plan
-        self._table = table
+        self.place = place
         self._splits = splits
         self._single = {s.name for s in plan.spec.sinks if s.name in plan.stage_of}
         self._parts: dict[int, Part] = {}
@@ -51,9 +54,10 @@ class Commits:
         """A barrier opens."""
         self._parts.clear()
 
-    def restart(self) -> None:
+    def restart(self, place: Placement) -> None:
         """All workers start again from `latest`."""
         self._parts.clear()
+        self.place = place
         self._chains = self._inherited()
 
     def commit(self, barrier: int, *, finished: bool) -> Manifest:
@@ -61,7 +65,8 @@ class Commits:
         failed = [f"worker {w}: {p.error}" for w, p in sorted(self._parts.items()) if p.error]
         if failed:
             raise CommitError("; ".join(failed))
-        chains = dict(self._chains)
+        # What a worker that has left had stored is in what its heirs store now.
+        chains = {key: files for key, files in self._chains.items() if key[1] in self._parts}
         keys: dict[str, int] = {}
         for worker, part in self._parts.items():
             for name, state in part.states.items():
@@ -87,8 +92,10 @@ class Commits:
     def _inherited(self) -> dict[tuple[str, int], tuple[FileInfo, ...]]:
         return {
             (state, worker): files
-            for worker in range(max(self._table.owners) + 1)
-            for state, files in own_chains(self.latest, self._plan, self._table, worker).items()
+            for worker in self.place.workers
+            for state, files in own_chains(
+                self.latest, self._plan, self.place.table, worker
+            ).items()
         }
 
     def _write(self, manifest: Manifest) -> None:
@@ -100,7 +107,13 @@ class Commits:
         self.latest = manifest
 
     def _noted(self) -> dict[str, dict[str, Any]]:
-        return self._by_sink({worker: part.sinks for worker, part in self._parts.items()})
+        """Also of workers that have left: what they wrote stays theirs."""
+        noted = self._by_sink({worker: part.sinks for worker, part in self._parts.items()})
+        if self.latest is not None and not self.latest.finished:
+            for name, before in self.latest.sinks.items():
+                if name in noted:
+                    noted[name] = {**before, **noted[name]}
+        return noted
 
     def _by_sink(self, noted: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -120,14 +133,14 @@ class Commits:
         finished: bool,
     ) -> Manifest:
         positions = {i: place for part in self._parts.values() for i, place in part.splits.items()}
-        plan, table = self._plan, self._table
+        plan, table = self._plan, self.place.table
         return Manifest(
             checkpoint=barrier,
             pipeline=plan.spec.name,
             fingerprint=plan.fingerprint,
             shape=plan.shape,
             written_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            workers=max(table.owners) + 1,
+            workers=len(self.place.workers),
             table=table,
             splits=tuple(
                 SplitPosition(source, split.name, dict(split.options), split.size_bytes,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from roo.api import Split
-from roo.core.table import Table
+from roo.core.placement import Placement
 from roo.plan.model import Plan
 from roo.runtime.suspects import Suspicion
 
@@ -31,17 +31,32 @@ class Ready(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """All splits of this worker have ended."""
+    """All splits of this worker have ended, as they are shared out in a version."""
+
+    version: int
 
 
 class Passed(NamedTuple):
     """A barrier has passed every stage and the sinks are flushed. part: what is durable of a
-    checkpoint; None where none is kept.
+    checkpoint; None where none is kept. splits: their offsets at the cut.
     """
 
     barrier: int
     stats: WorkerStats
     part: Part | None
+    splits: dict[int, tuple[int | None, bool]]
+
+
+class MovedIn(NamedTuple):
+    """Everything that a change gives this worker is here. cut_ms: from the barrier's opening to
+    its last stage; wait_ms: the longest that a message waited for a state.
+    """
+
+    version: int
+    keys: int
+    size_bytes: int
+    cut_ms: float
+    wait_ms: float
 
 
 class Failed(NamedTuple):
@@ -67,6 +82,7 @@ class WorkerStats:
     sources: name -> (messages, bytes). steps: name -> (in, out); out is -1 where the coordinator
     takes it from what the next part counted. sinks: name -> (messages, bytes). latency: counts of
     `roo.runtime.latency`. doing: what it has been at for longer than a second, and for how long.
+    moved_keys: that have come in the move under way.
     """
 
     worker: int
@@ -86,23 +102,25 @@ class WorkerStats:
     ended_splits: frozenset[int] = frozenset()
     latency: list[int] = field(default_factory=list)
     doing: str = ""
+    moved_keys: int = 0
 
 
 class Assignment(NamedTuple):
     """What a worker is to be. splits: index -> (source name, split), of all workers' splits.
 
-    mine: the splits that this worker reads. data: the address of each worker's data socket.
-    checkpoints: where snapshots go; None: no checkpoints. resume: the checkpoint to go on from.
-    suspicion: what may end the worker.
+    place: who has what, this worker included. before: for one that joins, who had it before; None:
+    it is there from the start. gone: workers that the run has had and has no more, whose sinks this
+    one rolls back. data: the address of its data socket. checkpoints: where snapshots go; None: no
+    checkpoints. resume: the checkpoint to go on from. suspicion: what may end the worker.
     """
 
     plan: Plan
     worker: int
-    workers: int
-    table: Table
+    place: Placement
+    before: Placement | None
     splits: dict[int, tuple[str, Split]]
-    mine: tuple[int, ...]
-    data: tuple[str, ...]
+    gone: tuple[int, ...]
+    data: str
     checkpoints: Path | None
     resume: Manifest | None
     suspicion: Suspicion
@@ -112,14 +130,32 @@ class Assignment(NamedTuple):
 
 
 class Go(NamedTuple):
-    """Everyone is ready: connect to each other and begin."""
+    """Everyone is ready: connect to each other, by these addresses, and begin."""
+
+    data: dict[int, str]
 
 
 class Barrier(NamedTuple):
-    """Open a barrier. last: nothing is read after it."""
+    """Open a barrier. last: nothing is read after it. after: who has what from then on; None: no
+    change. data: the addresses of those that join.
+    """
 
     barrier: int
     last: bool
+    after: Placement | None
+    data: dict[int, str]
+
+
+class Splits(NamedTuple):
+    """After a change: the splits that come to this worker, with their offsets."""
+
+    positions: dict[int, int | None]
+
+
+class Left(NamedTuple):
+    """These workers have left."""
+
+    workers: tuple[int, ...]
 
 
 class Announce(NamedTuple):

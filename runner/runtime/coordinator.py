@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from roo.api import Split
-from roo.core import coordinator as core
-from roo.core.coordinator import CoordinatorCore, Phase
-from roo.core.table import Table
+from roo.core import run_events as core
+from roo.core.coordinator import CoordinatorCore
+from roo.core.placement import Placement
+from roo.core.run_events import Phase
 from roo.plan.model import Plan
 from roo.runtime import control
 from roo.runtime.commits import CommitError, Commits
 from roo.runtime.limits import exceeded
+from roo.runtime.moved import say_change, say_moved
+from roo.runtime.outlets import make_source
 from roo.runtime.process import Workers, say_exit
 from roo.runtime.suspects import Suspects, path_of, read_note
 from roo.runtime.tally import Tally
@@ -94,9 +97,8 @@ class Coordinator:
         self._opening = opening
         self._view = view
         self._workers = workers
-        self._count = workers.count
-        self._table = Table.equal(workers.count)
         self._splits = splits
+        place = self._first_placement()
         self._commits: Commits | None = None
         durability = None
         if checkpoints is not None:
@@ -107,25 +109,56 @@ class Coordinator:
                 cluster.restarts_max,
                 int(cluster.restarts_within_s * 1000),
             )
-            self._commits = Commits(checkpoints, spec.keep, plan, self._table, splits, resume)
+            self._commits = Commits(checkpoints, spec.keep, plan, place, splits, resume)
         # A checkpoint opens at a tick: often enough for its period, never a busy loop.
         every_ms = durability.every_ms if durability else LOOK_EVERY_MS
         self._tick_ms = max(1, min(LOOK_EVERY_MS, every_ms // 4))
         self._core = CoordinatorCore(
-            workers.count, durability, resume.checkpoint if resume is not None else 0
+            place,
+            durability,
+            resume.checkpoint if resume is not None else 0,
+            fixed=frozenset(i for i, (name, _) in splits.items() if not self._rewinds(name)),
+            bound=frozenset(i for i, (name, _) in splits.items() if self._kind(name) == "stdin"),
         )
+        # Every worker there has been: their own sinks may have to be rolled back.
+        self._ever = set(place.workers)
+        if resume is not None:
+            by = (b for noted in resume.sinks.values() for b in noted if b.isdigit())
+            self._ever |= set(map(int, by))
+        self._joining: core.Start | None = None
+        self._offsets: dict[int, tuple[int | None, bool]] = {}
+        self._moves: list[control.MovedIn] = []
+        self._change_began_s = 0.0
         self._restart_at_s: float | None = None
         self._suspects = Suspects()
         self._opened: dict[int, dict[str, Any]] = {}
         self._started_s = time.monotonic()
-        self._tally = Tally(plan, self._table, splits, self._started_s)
+        self._tally = Tally(plan, place, splits, self._started_s)
         self._identities: dict[int, bytes] = {}
-        self._heard_s = dict.fromkeys(range(workers.count), self._started_s)
+        self._heard_s = dict.fromkeys(place.workers, self._started_s)
         self._stderr: dict[int, _Lines] = {}
         self._signals = 0
         self._summary: Summary | None = None
         self._gone: set[int] = set()
         self._progress: tuple[Any, float] = (None, self._started_s)
+
+    def _first_placement(self) -> Placement:
+        stdin = self._workers.stdin_worker
+        pinned = {
+            i: stdin
+            for i, (name, _) in self._splits.items()
+            if stdin is not None and self._kind(name) == "stdin"
+        }
+        return Placement.fresh(
+            self._workers.count, self._plan.single_writers, self._splits, pinned=pinned
+        )
+
+    def _kind(self, source: str) -> str:
+        return self._plan.source(source).type
+
+    def _rewinds(self, source: str) -> bool:
+        spec = self._plan.source(source)
+        return make_source(spec.type, spec.options).rewindable
 
     def run(self) -> Summary:
         """Until the run has ended. Raises ForcedExit on a second signal."""
@@ -184,8 +217,8 @@ class Coordinator:
         self._event("stopping: finishing what has been read (again to stop at once)")
 
     def _listen_to_workers(self) -> None:
-        for worker, process in enumerate(self._workers.processes):
-            if process.stderr is not None:
+        for worker, process in self._workers.processes.items():
+            if process.stderr is not None and process.stderr.fileno() not in self._stderr:
                 self._stderr[process.stderr.fileno()] = _Lines(worker)
                 self._poller.register(process.stderr.fileno(), zmq.POLLIN)
 
@@ -204,6 +237,8 @@ class Coordinator:
             attempt, index = map(int, identity.split(b"-")[1:])
             if attempt != self._core.attempt:
                 continue  # from a worker that has been replaced
+            if index not in self._workers.processes:
+                continue  # it has left
             self._heard_s[index] = time.monotonic()
             self._take(index, identity, pickle.loads(packed))
 
@@ -215,10 +250,14 @@ class Coordinator:
             case control.Ready(sinks):
                 self._opened[worker] = sinks
                 self._handle(core.WorkerReady(worker))
-            case control.Ended():
-                self._handle(core.SplitsEnded(worker))
-            case control.Passed(barrier, stats, part):
+            case control.Ended(version):
+                self._handle(core.SplitsEnded(worker, version))
+            case control.MovedIn(version):
+                self._moves.append(message)
+                self._handle(core.MovedIn(worker, version))
+            case control.Passed(barrier, stats, part, splits):
                 self._tally.report(stats)
+                self._offsets |= splits
                 if self._commits is not None and part is not None:
                     self._commits.take(worker, part)
                 self._handle(core.BarrierReported(worker, barrier))
@@ -229,35 +268,43 @@ class Coordinator:
             case control.Said(line):
                 self._event(line)
             case control.WorkerStats():
+                before = self._tally.now.get(worker)
                 self._tally.report(message)
+                if before is not None and message.moved_keys != before.moved_keys:
+                    self._handle(core.MovedOn())
 
     def _assignment(self, worker: int) -> control.Assignment:
-        stdin = self._workers.stdin_worker
-        kinds = {s.name: s.type for s in self._plan.spec.sources}
-        mine = [
-            index
-            for index, (name, _) in self._splits.items()
-            if (stdin if kinds[name] == "stdin" else index % self._count) == worker
-        ]
-        attempt, commits = self._core.attempt, self._commits
-        data = tuple(ipc(self._workers.folder, f"data-{attempt}-{w}") for w in range(self._count))
+        commits, joining = self._commits, self._joining
+        joins = joining is not None and worker in joining.workers
+        place = joining.after if joining is not None and joins else self._core.placement
+        there = min(place.workers) == worker and not joins
         return control.Assignment(
-            self._plan, worker, self._count, self._table, self._splits, tuple(mine), data,
-            commits.folder.path if commits else None, commits.latest if commits else None,
-            self._suspects.suspicion,
+            self._plan, worker, place, joining.before if joining is not None and joins else None,
+            self._splits, tuple(sorted(self._ever - set(place.workers))) if there else (),
+            self._address(worker), commits.folder.path if commits else None,
+            commits.latest if commits and not joins else None, self._suspects.suspicion,
         )  # fmt: skip
+
+    def _address(self, worker: int) -> str:
+        return ipc(self._workers.folder, f"data-{self._core.attempt}-{worker}")
 
     # Doing
 
     def _handle(self, event: core.Event) -> None:
         for effect in self._core.handle(event):
             match effect:
-                case core.Go():
-                    self._go()
-                case core.OpenBarrier(barrier, last):
-                    if self._commits is not None:
-                        self._commits.begin()
-                    self._broadcast(control.Barrier(barrier, last))
+                case core.Go(workers):
+                    self._go(workers)
+                case core.OpenBarrier(barrier, last, after):
+                    self._open_barrier(barrier, last, after)
+                case core.Start():
+                    self._start(effect)
+                case core.ShareSplits(after):
+                    self._share_splits(after)
+                case core.Dismiss(workers, done):
+                    self._dismiss(workers, done)
+                case core.ChangeBegun() | core.ChangeQueued() | core.ChangeOver():
+                    self._tell_of_change(effect)
                 case core.Commit(barrier, finished):
                     self._commit(barrier, finished)
                 case core.Announce(barrier, kept):
@@ -271,14 +318,73 @@ class Coordinator:
                 case core.End(outcome, error):
                     self._end(outcome.value, error)
 
-    def _go(self) -> None:
-        if self._commits is not None and self._commits.latest is None:
+    def _go(self, workers: tuple[int, ...]) -> None:
+        first = workers == self._core.placement.workers
+        if first and self._commits is not None and self._commits.latest is None:
             try:
                 self._commits.begin_with(self._opened, 0)
             except CommitError as error:
                 self._handle(core.RunFailed(_cannot_keep(error)))
                 return
-        self._broadcast(control.Go())
+        self._joining = None if first else self._joining
+        there = self._core.placement.workers if first else self._core.change_workers
+        for worker in workers:
+            self._send(worker, control.Go({w: self._address(w) for w in there}))
+
+    # Changes of workers
+
+    def _open_barrier(self, barrier: int, last: bool, after: Placement | None) -> None:
+        if self._commits is not None:
+            self._commits.begin()
+        self._offsets.clear()
+        self._moves.clear()
+        before = self._core.placement.workers
+        joins = set(after.workers).difference(before) if after is not None else set()
+        message = control.Barrier(barrier, last, after, {w: self._address(w) for w in joins})
+        for worker in before:
+            self._send(worker, message)
+
+    def _start(self, start: core.Start) -> None:
+        """Workers that are to join: they start while everything goes on."""
+        self._joining = start
+        self._ever |= set(start.workers)
+        self._workers.spawn(start.workers, self._core.attempt)
+        self._heard_s |= dict.fromkeys(start.workers, time.monotonic())
+        self._listen_to_workers()
+
+    def _share_splits(self, after: Placement) -> None:
+        before = self._core.placement
+        for worker in after.workers:
+            new = set(after.splits_of(worker)).difference(before.splits_of(worker))
+            positions = {split: self._offsets[split][0] for split in sorted(new)}
+            self._send(worker, control.Splits(positions))
+
+    def _dismiss(self, workers: tuple[int, ...], done: bool) -> None:
+        for worker in workers:
+            if done:
+                self._send(worker, control.Exit())
+            self._workers.dismiss(worker, kill=not done)
+            self._tally.left(worker)
+            for known in (self._identities, self._heard_s, self._opened):
+                known.pop(worker, None)
+        self._broadcast(control.Left(workers))
+
+    def _tell_of_change(self, effect: core.Effect) -> None:
+        match effect:
+            case core.ChangeBegun(_, before, after):
+                joins = sorted(set(after.workers) - set(before.workers))
+                leaves = sorted(set(before.workers) - set(after.workers))
+                self._change_began_s = time.monotonic()
+                self._event(say_change(joins, leaves))
+            case core.ChangeOver(_, "") if self._moves:
+                seconds = time.monotonic() - self._change_began_s
+                self._event(say_moved(self._moves, seconds))
+                self._moves.clear()
+            case core.ChangeOver(_, why_not) if why_not:
+                self._event(f"no change of workers: {why_not}")
+        self._tally.place = self._core.placement
+        if self._commits is not None:
+            self._commits.place = self._core.placement
 
     def _commit(self, barrier: int, finished: bool) -> None:
         assert self._commits is not None
@@ -297,7 +403,7 @@ class Coordinator:
     def _restart(self, delay_ms: int, why: str) -> None:
         """All workers are gone; new ones come after a while."""
         assert self._commits is not None
-        self._commits.restart()
+        self._commits.restart(self._core.placement)
         latest = self._commits.latest
         back = f"checkpoint {latest.checkpoint}" if latest and latest.checkpoint else "the start"
         keys = f" ({sum(latest.keys.values())} keys)" if latest and latest.keys else ""
@@ -318,8 +424,10 @@ class Coordinator:
         self._opened.clear()
         self._gone.clear()
         self._tally.roll_back()
-        self._workers.respawn(self._core.attempt)
-        self._heard_s = dict.fromkeys(range(self._count), time.monotonic())
+        self._joining = None
+        self._tally.place = place = self._core.placement
+        self._workers.respawn(place.workers, self._core.attempt)
+        self._heard_s = dict.fromkeys(place.workers, time.monotonic())
         self._listen_to_workers()
 
     def _end(self, outcome: str, error: dict[str, Any] | None) -> None:

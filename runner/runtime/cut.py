@@ -38,16 +38,13 @@ class Checkpoint:
         stages_of: Mapping[tuple[str, str], frozenset[int]],
         resume: Manifest | None,
     ) -> None:
-        chains = own_chains(resume, stages.plan, stages.table, worker)
+        chains = own_chains(resume, stages.plan, stages.place[0].table, worker)
         self._snapshots = Snapshots(folder, worker, stages.states, chains)
         stages.touch = self._snapshots.touch
-        self._outlets = {name: outlet for name, outlet in outlets.items() if outlet.is_open}
+        self._all_outlets = outlets
+        self._outlets: dict[str, Outlet] = {}
         self._readers = readers
-        self._stages_of = {
-            what: set(where)
-            for what, where in stages_of.items()
-            if what[0] == "state" or what[1] in self._outlets
-        }
+        self._stages_of = stages_of
         self._uncut: dict[tuple[str, str], set[int]] = {}
         self._splits: dict[int, tuple[int | None, bool]] = {}
         self._noted: dict[str, Any] = {}
@@ -61,7 +58,14 @@ class Checkpoint:
     def begin(self, barrier: int) -> None:
         """A barrier opens."""
         self._snapshots.begin(barrier)
-        self._uncut = {what: set(stages) for what, stages in self._stages_of.items()}
+        self._outlets = {
+            name: outlet for name, outlet in self._all_outlets.items() if outlet.is_open
+        }
+        self._uncut = {
+            what: set(stages)
+            for what, stages in self._stages_of.items()
+            if what[0] == "state" or what[1] in self._outlets
+        }
         # A sink that nothing here leads to has nothing to wait for.
         self._noted = {
             name: outlet.prepare()
@@ -115,3 +119,7 @@ class Checkpoint:
         if kept:
             for name, noted in self._noted.items():
                 self._outlets[name].commit(noted)
+
+    def noted(self, sink: str) -> Any:
+        """What a sink has noted at the last cut."""
+        return self._noted[sink]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from roo.core.batch import Origin
-from roo.core.table import Table
+from roo.core.placement import Placement
 from roo.plan.model import Plan
 from roo.runtime.failures import Failures
 from roo.runtime.latency import Histogram
@@ -39,7 +39,7 @@ class LocalRun:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._stages = Stages(plan, 0, Table.equal(1))
+        self._stages = Stages(plan, 0, Placement.fresh(1, plan.single_writers, ()))
         self._failures: Failures = self._stages.failures
         self._failures.split_names = ["test"]
         self._outlets = {s.name: Outlet(s, self._failures, Histogram(), 1) for s in plan.spec.sinks}

@@ -36,7 +36,7 @@ def pack(payload: Keyed) -> list[bytes]:
     if text is not None and keys == messages:
         frames = [text, _SAME]
     else:
-        frames = [_pack(keys), text or _pickle(messages)]
+        frames = [pack_items(keys), text or _pickle(messages)]
     if entries:
         frames.append(_pickle(entries))
     return frames
@@ -44,9 +44,9 @@ def pack(payload: Keyed) -> list[bytes]:
 
 def unpack(frames: list[bytes]) -> Keyed:
     """The inverse of `pack`. Only ever given frames from an authenticated worker."""
-    keys = _unpack(frames[0])
-    messages = keys if frames[1] == _SAME else _unpack(frames[1])
-    return Keyed(keys, messages, _unpack(frames[2]) if len(frames) > 2 else [])
+    keys = unpack_items(frames[0])
+    messages = keys if frames[1] == _SAME else unpack_items(frames[1])
+    return Keyed(keys, messages, unpack_items(frames[2]) if len(frames) > 2 else [])
 
 
 def own(payload: Keyed) -> Keyed:
@@ -62,7 +62,8 @@ def own(payload: Keyed) -> Keyed:
     return Keyed(keys.copy(), pickle.loads(pickle.dumps(messages, 5)), entries.copy())
 
 
-def _pack(items: list[Any]) -> bytes:
+def pack_items(items: list[Any]) -> bytes:
+    """A list of keys or messages as one frame."""
     text = _text(items)
     return _pickle(items) if text is None else text
 
@@ -85,7 +86,8 @@ def _is_text(items: list[Any]) -> bool:
     return type(items[0]) is str and list(map(type, items)).count(str) == len(items)
 
 
-def _unpack(frame: bytes) -> list[Any]:
+def unpack_items(frame: bytes) -> list[Any]:
+    """The inverse of `pack_items`."""
     if frame[:1] == _TEXT:
         return frame[1:].decode("utf-8", "surrogatepass").split("\0")
     return pickle.loads(memoryview(frame)[1:])  # type: ignore[no-any-return]

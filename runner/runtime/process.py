@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from types import TracebackType
 
 from roo.runtime.run_folder import RunFolder
@@ -17,9 +18,10 @@ EXIT_DEADLINE_S = 5.0
 class Workers:
     """The local worker processes of one run, and the folder of their sockets: a context manager.
 
-    Entering spawns them; they import what they need while the coordinator does the same. `respawn`
-    puts new ones in their place, as a further attempt. Leaving kills those that are left and
-    removes the folder. Raises ConnectorError where no folder can be made.
+    Entering spawns the first ones; they import what they need while the coordinator does the same.
+    `respawn` puts new ones in their place, as a further attempt; `spawn` adds some. Leaving kills
+    those that are left and removes the folder. Raises ConnectorError where no folder can be made.
+    processes: by worker.
 
     stdin_worker: the one that gets this process's stdin. hear_stderr: what workers write to stderr
     (a plugin's prints, a crash) comes through pipes, for a view that owns the terminal; else they
@@ -29,54 +31,55 @@ class Workers:
     def __init__(self, count: int, *, stdin_worker: int | None, hear_stderr: bool) -> None:
         self.count = count
         self.stdin_worker = stdin_worker
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._dismissed: list[subprocess.Popen[bytes]] = []
         self._hear_stderr = hear_stderr
         self._run_folder = RunFolder()
         self.folder = self._run_folder.path
 
     def __enter__(self) -> Workers:
-        self._spawn(attempt=1)
+        # The workers' end closes with this process, by whatever means it dies.
+        self._lifeline_end, self._lifeline = os.pipe()
+        self.spawn(range(self.count), attempt=1)
         return self
 
-    def respawn(self, attempt: int) -> None:
+    def respawn(self, workers: Iterable[int], attempt: int) -> None:
         """New workers in place of the old ones, which are ended first."""
         self.kill()
-        for process in self.processes:
+        for process in (*self.processes.values(), *self._dismissed):
             if process.stderr is not None:
                 process.stderr.close()
-        os.close(self._lifeline)
-        self._spawn(attempt)
+        self.processes.clear()
+        self._dismissed.clear()
+        self.spawn(workers, attempt)
 
-    def _spawn(self, attempt: int) -> None:
-        """Signals are ignored while spawning, and so in the workers from their first instruction:
-        a Ctrl-C reaches the whole process group, and it is the coordinator that answers it.
+    def dismiss(self, worker: int, *, kill: bool) -> None:
+        """One that is not needed any more: it exits by itself, or is ended now."""
+        process = self.processes.pop(worker, None)
+        if process is not None:
+            if kill:
+                process.kill()
+            self._dismissed.append(process)
+
+    def spawn(self, workers: Iterable[int], attempt: int) -> None:
+        """Start some.
+
+        Signals are ignored meanwhile, and so in the workers from their first instruction: a Ctrl-C
+        reaches the whole process group, and it is the coordinator that answers it.
         """
-        self.processes = []
-        # The workers' end closes with this process, by whatever means it dies.
-        lifeline, self._lifeline = os.pipe()
         before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            for index in range(self.count):
-                self.processes.append(
-                    subprocess.Popen(
-                        [
-                            sys.executable,
-                            "-m",
-                            MODULE,
-                            self.folder,
-                            str(index),
-                            str(attempt),
-                            str(lifeline),
-                        ],
-                        stdin=None if index == self.stdin_worker else subprocess.DEVNULL,
-                        stderr=subprocess.PIPE if self._hear_stderr else None,
-                        pass_fds=(lifeline,),
-                    )
+            for index in workers:
+                arguments = [self.folder, str(index), str(attempt), str(self._lifeline_end)]
+                self.processes[index] = subprocess.Popen(
+                    [sys.executable, "-m", MODULE, *arguments],
+                    stdin=None if index == self.stdin_worker else subprocess.DEVNULL,
+                    stderr=subprocess.PIPE if self._hear_stderr else None,
+                    pass_fds=(self._lifeline_end,),
                 )
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            os.close(lifeline)
 
     def __exit__(
         self,
@@ -86,23 +89,24 @@ class Workers:
     ) -> None:
         self.kill()
         os.close(self._lifeline)
+        os.close(self._lifeline_end)
         self._run_folder.remove()
 
     def exited(self) -> list[tuple[int, int]]:
-        """(index, return code) of every worker that is gone."""
-        codes = ((index, process.poll()) for index, process in enumerate(self.processes))
+        """(worker, return code) of every one that is gone."""
+        codes = ((index, process.poll()) for index, process in self.processes.items())
         return [(index, code) for index, code in codes if code is not None]
 
     def kill(self) -> None:
         """End all of them at once."""
-        for process in self.processes:
+        for process in (*self.processes.values(), *self._dismissed):
             if process.poll() is None:
                 process.kill()
         self.wait()
 
     def wait(self) -> None:
         """Until all have exited; those that do not within the deadline are killed."""
-        for process in self.processes:
+        for process in (*self.processes.values(), *self._dismissed):
             try:
                 process.wait(EXIT_DEADLINE_S)
             except subprocess.TimeoutExpired:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from roo import api
@@ -55,6 +55,19 @@ class Readers:
             except Exception as error:
                 raise self._plugin_failure(name, error) from error
             self._readers[index] = reader
+
+    def give(self, splits: Iterable[int]) -> None:
+        """Let go of splits that another worker reads from now on."""
+        for split in splits:
+            self._readers.pop(split).close()
+            self._offsets.pop(split, None)
+            self._retry_at_s.pop(split, None)
+            self.ended.discard(split)
+
+    def take(self, positions: Mapping[int, int | None], context: api.Context) -> None:
+        """Go on with splits that another worker has read. Raises RunFailure."""
+        self._offsets |= positions
+        self.open(tuple(positions), context)
 
     def read(self, split: int) -> Read | None:
         """What the split has now; None: nothing. Raises RunFailure."""

@@ -65,7 +65,7 @@ def restore_states(stages: Stages, folder: Path, manifest: Manifest) -> None:
             decoded = _migration(spec.migrate, stored)
         try:
             states = restore(
-                folder, manifest, spec.name, stages.table, stages.worker, decoded=decoded
+                folder, manifest, spec.name, stages.place[0].table, stages.worker, decoded=decoded
             )
         except Damaged as error:
             raise _failed(spec.name, str(error), "run `roo checkpoint verify`") from error
@@ -78,10 +78,7 @@ def own_chains(
     manifest: Manifest | None, plan: Plan, table: Table, worker: int
 ) -> dict[str, tuple[FileInfo, ...]]:
     """The chains that a worker's next deltas may follow on: its own, under the same table."""
-    if manifest is None or (manifest.table.bounds, manifest.table.owners) != (
-        table.bounds,
-        table.owners,
-    ):
+    if manifest is None or manifest.table != table:
         return {}
     same = {s.name for s in plan.spec.states if manifest.state_versions.get(s.name) == s.version}
     return {c.state: c.files for c in manifest.chains if c.worker == worker and c.state in same}

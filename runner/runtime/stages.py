@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from xxhash import xxh3_64_digest
 
-from roo.core.table import Table
+from roo.core.placement import Placement
 from roo.plan.model import Plan
 from roo.plan.resolve import resolve
 from roo.runtime.failures import (
@@ -20,17 +20,10 @@ from roo.runtime.failures import (
     plain,
     shorten,
 )
+from roo.runtime.lanes import Lanes
 from roo.runtime.loops import generate, identifier
 from roo.runtime.payload import Keyed
 from roo.spec.model import SinkSpec, StateSpec
-
-
-class Lane(NamedTuple):
-    """The lists that gather one exchange's batch for one owner; emptied, never replaced."""
-
-    keys: list[Any]
-    messages: list[Any]
-    entries: list[int]
 
 
 class Made(NamedTuple):
@@ -45,15 +38,16 @@ class Made(NamedTuple):
 class Stages:
     """Every stage of a plan on one worker, with the states it owns.
 
-    states: state name -> key -> state object. state_at: the state that a stage works on. touch:
-    told of the keys of a batch before it runs, where checkpoints are kept. items: sink name -> what
-    was emitted and not yet taken, still messages (or what `encode` returned).
+    place: who owns what, for each stage, as they turn over one by one. states: state name -> key ->
+    state object. state_at: the state that a stage works on. touch: told of the keys of a batch
+    before it runs, where checkpoints are kept. items: sink name -> what was emitted and not yet
+    taken, still messages (or what `encode` returned).
     """
 
-    def __init__(self, plan: Plan, worker: int, table: Table) -> None:
+    def __init__(self, plan: Plan, worker: int, place: Placement) -> None:
         self.plan = plan
         self.worker = worker
-        self.table = table
+        self.place = [place] * len(plan.stages)
         self.code = generate(plan)
         self.failures = Failures(plan, worker, self.code, self._set_aside)
         self.states: dict[str, dict[Any, Any]] = {s.name: {} for s in plan.spec.states}
@@ -68,7 +62,7 @@ class Stages:
         self.dropped = 0
         self.items: dict[str, list[Any]] = {s.name: [] for s in plan.spec.sinks}
         self._known: dict[str, frozenset[Any]] = {}
-        self._lanes: dict[int, list[Lane]] = {}
+        self._lanes: dict[int, Lanes] = {}
         self._functions = self._load()
         self._out_of = [
             [(e, self._sink_of(e.to_stage)) for e in plan.exchanges if e.from_stage == s.index]
@@ -79,12 +73,14 @@ class Stages:
 
     def run_source(self, source: str, messages: list[Any]) -> None:
         """Stage 0 over what was read of a source."""
+        self._aim(0)
         self._functions[source](messages)
 
     def run_keyed(self, stage: int, payload: Keyed) -> None:
         """A stage of stateful steps over a batch."""
         keys, messages, entries = payload
         steps = self.plan.stages[stage].entries
+        self._aim(stage)
         if self.touch is not None:
             self.touch(self.state_at[stage], keys)
         if len(steps) == 1:
@@ -101,15 +97,19 @@ class Stages:
         """
         for exchange, sink in self._out_of[stage]:
             if sink is None:
-                for owner, lane in enumerate(self._lanes[exchange.to_stage]):
-                    if lane.keys:
-                        yield Made(exchange.index, owner, exchange.to_stage, Keyed(*lane))
-                        for items in lane:
-                            items.clear()
+                for owner, lane in self._lanes[exchange.to_stage].filled():
+                    yield Made(exchange.index, owner, exchange.to_stage, Keyed(*lane))
+                    for items in lane:
+                        items.clear()
             elif self.items[sink]:
-                owner = self.table.owner_of(sink)
+                home = self.place[stage].homes[sink]
                 items = self.take_items(sink)
-                yield Made(exchange.index, owner, exchange.to_stage, items)
+                yield Made(exchange.index, home, exchange.to_stage, items)
+
+    def _aim(self, stage: int) -> None:
+        for exchange, sink in self._out_of[stage]:
+            if sink is None:
+                self._lanes[exchange.to_stage].aim(self.place[stage])
 
     def take_items(self, sink: str) -> list[Any]:
         """What was emitted to a sink since it was last asked."""
@@ -153,15 +153,20 @@ class Stages:
 
     # Keys
 
-    def preload(self, state: StateSpec, keys: Iterable[Any]) -> None:
-        """Create the states of the listed keys that this worker owns. Raises RunFailure."""
+    def preload(self, state: StateSpec, keys: Iterable[Any], *, create_states: bool = True) -> None:
+        """Create the states of the listed keys that this worker owns. Raises RunFailure.
+
+        create_states: False for a worker that joins: they are created already, and come by a move.
+        """
         create = self._creator(state)
         known = []
         for key in keys:
             self._check_key(key, f"the keys of state {state.name}")
             if state.unknown != "create":
                 known.append(key)
-            if self.table.owner_of(key) != self.worker or key in self.states[state.name]:
+            if not create_states or key in self.states[state.name]:
+                continue
+            if self.place[0].table.owner_of(key) != self.worker:
                 continue
             try:
                 create(key)
@@ -244,20 +249,11 @@ class Stages:
     def _lane_names(self, stage: int) -> Mapping[str, Any]:
         """`lanes_N`, by the first byte of a hash, and `lane_N(key)`, exact and for any key."""
         several = len(self.plan.stages[stage].entries) > 1
-        workers = max(self.table.owners) + 1
-        lanes = [Lane([], [], []) for _ in range(workers)]
-        self._lanes[stage] = lanes
-        appends = [tuple(items.append for items in lane[: 3 if several else 2]) for lane in lanes]
+        lanes = self._lanes[stage] = Lanes(several=several, check=self._check_message_key)
+        return {f"lanes_{stage}": lanes.by_byte, f"lane_{stage}": lanes.of}
 
-        def lane(key: Any) -> Any:
-            self._check_key(key, "the partition function")
-            return appends[self.table.owner_of(key)]
-
-        directory = self.table.directory()
-        return {
-            f"lanes_{stage}": [None if o is None else appends[o] for o in directory],
-            f"lane_{stage}": lane,
-        }
+    def _check_message_key(self, key: Any) -> None:
+        self._check_key(key, "the partition function")
 
     def _check_key(self, key: Any, giver: str) -> None:
         if not isinstance(key, (str, bytes)):

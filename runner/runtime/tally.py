@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from roo.api import Split
-from roo.core.table import RING, Table
+from roo.core.placement import Placement
+from roo.core.table import RING
 from roo.plan.model import Plan
 from roo.runtime.control import WorkerStats
 from roo.runtime.latency import percentile_ms
@@ -22,10 +23,10 @@ class Tally:
     """Keeps each worker's last two reports: one for totals, both for rates."""
 
     def __init__(
-        self, plan: Plan, table: Table, splits: dict[int, tuple[str, Split]], started_s: float
+        self, plan: Plan, place: Placement, splits: dict[int, tuple[str, Split]], started_s: float
     ) -> None:
         self.plan = plan
-        self.table = table
+        self.place = place
         self.splits = splits
         self.started_s = started_s
         self.now: dict[int, WorkerStats] = {}
@@ -44,6 +45,13 @@ class Tally:
         self._earlier = self._kept
         self.now.clear()
         self._before.clear()
+
+    def left(self, worker: int) -> None:
+        """A worker has left: what it counted stays counted."""
+        stats = self.now.pop(worker, None)
+        self._before.pop(worker, None)
+        if stats is not None:
+            self._earlier.append(replace(stats, keys=0))
 
     @property
     def _all(self) -> list[WorkerStats]:
@@ -134,7 +142,7 @@ class Tally:
             pipeline=self.plan.spec.name,
             outcome=outcome,
             seconds=round(seconds, 3),
-            workers=max(self.table.owners) + 1,
+            workers=len(self.place.workers),
             messages_read=self.messages_read,
             messages_per_s=round(self.messages_read / seconds, 1) if seconds > 0 else 0.0,
             keys=sum(s.keys for s in self.now.values()),
@@ -148,7 +156,7 @@ class Tally:
         )
 
     def _worker(self, stats: WorkerStats, now_s: float) -> WorkerRow:
-        before = self._before.get(stats.worker)
+        table, before = self.place.table, self._before.get(stats.worker)
         span_s = _span_s(stats, before) if before else 1.0
 
         def rate(after: float, earlier: float) -> float:
@@ -165,9 +173,9 @@ class Tally:
         return WorkerRow(
             worker=stats.worker,
             pid=stats.pid,
-            share=self.table.share(stats.worker),
+            share=table.share(stats.worker),
             intervals=tuple(
-                (start / RING, end / RING) for start, end, _ in self.table.intervals(stats.worker)
+                (start / RING, end / RING) for start, end, _ in table.intervals(stats.worker)
             ),
             keys=stats.keys,
             new_keys_per_s=rate(stats.keys, before.keys if before else 0),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,20 +67,26 @@ class Control:
 class Data:
     """The data sockets of one worker: batches, barriers and credit, to and from its peers."""
 
-    def __init__(self, context: zmq.Context[Any], addresses: tuple[str, ...], worker: int) -> None:
+    def __init__(self, context: zmq.Context[Any], address: str, worker: int) -> None:
         self._context = context
-        self._addresses = addresses
         self._worker = worker
         self.socket = open_socket(context, zmq.PULL)
-        self.socket.bind(addresses[worker])
+        self.socket.bind(address)
         self._peers: dict[int, zmq.Socket[Any]] = {}
 
-    def connect(self) -> None:
-        """Connect to every peer. Called when all of them are bound."""
-        for peer, address in enumerate(self._addresses):
-            if peer != self._worker:
+    def connect(self, addresses: Mapping[int, str]) -> None:
+        """Connect to peers that are bound, by worker."""
+        for peer, address in addresses.items():
+            if peer != self._worker and peer not in self._peers:
                 self._peers[peer] = open_socket(self._context, zmq.PUSH)
                 self._peers[peer].connect(address)
+
+    def forget(self, workers: Iterable[int]) -> None:
+        """Peers that have left: nothing goes to them any more."""
+        for worker in workers:
+            peer = self._peers.pop(worker, None)
+            if peer is not None:
+                peer.close(0)
 
     def send(self, receiver: int, header: Header, frames: list[bytes]) -> None:
         """Never blocks."""

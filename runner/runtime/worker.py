@@ -23,12 +23,14 @@ import zmq
 
 from roo import api
 from roo.core.batch import Batch, Header, Kind, Origin, Output
+from roo.core.placement import Placement
 from roo.core.worker import (
     Aligned,
     AllSplitsEnded,
     Arrived,
     BarrierOpened,
     BarrierPassed,
+    Change,
     Credited,
     Effect,
     Event,
@@ -41,7 +43,9 @@ from roo.core.worker import (
     SplitEnded,
     SplitIdle,
     SplitReady,
+    SplitsTaken,
     Started,
+    StatesCame,
     WorkerCore,
 )
 from roo.runtime import control
@@ -59,6 +63,8 @@ from roo.runtime.watchdog import Activity, Watchdog
 if TYPE_CHECKING:
     from roo.checkpoint.manifest import Manifest
     from roo.runtime.cut import Checkpoint
+    from roo.runtime.moving import Move, What
+    from roo.runtime.snapshots import Part
 
 GOODBYE_MS = 2_000
 """How long a last message to the coordinator may take."""
@@ -83,7 +89,8 @@ class Worker:
         self.data = data
         self.activity = Activity()
         self.latency = Histogram()
-        self.stages = Stages(plan, assignment.worker, assignment.table)
+        place = assignment.place
+        self.stages = Stages(plan, assignment.worker, place)
         self.failures = self.stages.failures
         self.failures.split_names = [split.name for _, split in assignment.splits.values()]
         self.outlets = {
@@ -102,22 +109,27 @@ class Worker:
         ]
         self.checkpoint: Checkpoint | None = None
         self._assignment = assignment
-        stages_of = self._stages_of()
+        self._stages_with = self._stages_of()
         self.core = WorkerCore(
             assignment.worker,
-            assignment.workers,
+            place.workers,
             len(plan.stages),
             [Link(e.index, e.from_stage, e.to_stage) for e in plan.exchanges],
-            assignment.mine,
-            shared=stages_of.values(),
-            table_version=assignment.table.version,
+            None if assignment.before else place.splits_of(assignment.worker),
+            shared=self._stages_with.values(),
+            table_version=place.version,
         )
         self._keyed = {e.index: e.to_stage not in self._sink_at for e in plan.exchanges}
         self._context = api.Context(
-            plan.spec.name, "", assignment.worker, assignment.workers, self._log,
+            plan.spec.name, "", assignment.worker, len(place.workers), self._log,
             resumes=resume is not None,
         )  # fmt: skip
-        self._mine = assignment.mine
+        self.move: Move | None = None
+        self._positions: dict[int, tuple[int | None, bool]] = {}
+        self._uncut: dict[tuple[str, str], set[int]] = {}
+        self._barrier_at_s = 0.0
+        self._cut_ms = 0.0
+        self._to_hand_over: list[str] = []
         self._suspicion = assignment.suspicion
         self._notebook: Notebook | None = None
         self._poller = zmq.Poller()
@@ -160,37 +172,43 @@ class Worker:
         for state in self.plan.spec.states:
             if state.keys is not None:
                 self.activity.begin(f"preloading the keys of state {state.name}")
-                self.stages.preload(state, keys_of(state.name, state.keys))
+                joins = self._assignment.before is not None
+                self.stages.preload(state, keys_of(state.name, state.keys), create_states=not joins)
+        place = self._assignment.place
         for name, outlet in self.outlets.items():
-            stage = self.plan.stage_of.get(name)
-            if stage is None or self.stages.table.owner_of(name) == self.worker:
+            home = place.homes.get(name)
+            if home is None or (home == self.worker and self._assignment.before is None):
                 outlet.open(replace(self._context, name=name))
                 if resume is not None:
                     outlet.rollback(noted_by(resume, name, self.worker))
         if resume is not None:
             self._roll_back_the_gone(resume)
-        self.readers.open(self._mine, self._context)
+        if self._assignment.before is None:
+            self.readers.open(place.splits_of(self.worker), self._context)
         if folder is not None:
             from roo.runtime.cut import Checkpoint
 
             self._notebook = Notebook(path_of(self._run_folder, self.worker))
             self.checkpoint = Checkpoint(
-                folder, self.worker, self.stages, self.outlets, self.readers, self._stages_of(),
+                folder, self.worker, self.stages, self.outlets, self.readers, self._stages_with,
                 resume,
             )  # fmt: skip
+        if self._assignment.before is not None:
+            self._begin_move(self._assignment.before, place, joins=True)
         self.activity.end()
 
     def _roll_back_the_gone(self, resume: Manifest) -> None:
-        """Files of workers that the checkpoint knows and this run has no more."""
-        from roo.runtime.resume import SINGLE
+        """Files of workers that this run has had, or the one before it, and has no more."""
+        from roo.runtime.resume import noted_by
 
-        for name, noted in resume.sinks.items():
-            for by, place in noted.items():
-                gone = by != SINGLE and int(by) >= self._context.workers
-                if gone and int(by) % self._context.workers == self.worker:
-                    sink = make_sink(next(s for s in self.plan.spec.sinks if s.name == name))
-                    sink.open(replace(self._context, name=name, worker=int(by)))
-                    sink.rollback(place)
+        for spec in self.plan.spec.sinks:
+            if spec.name not in self.plan.stage_of:
+                for gone in self._assignment.gone:
+                    sink = make_sink(spec)
+                    if not sink.rolls_back:
+                        continue
+                    sink.open(replace(self._context, name=spec.name, worker=gone))
+                    sink.rollback(noted_by(resume, spec.name, gone))
                     sink.close()
 
     def noted(self) -> dict[str, Any]:
@@ -211,6 +229,8 @@ class Worker:
                 return
             if self.checkpoint is not None and self.checkpoint.active:
                 self._go_on_with_checkpoint()
+            if self.move is not None:
+                self._go_on_with_move(self.move)
             work = self.core.next_work()
             if work is None:
                 self._wait()
@@ -226,6 +246,9 @@ class Worker:
                 self._perform(
                     Credited(header.exchange, header.sender, header.messages, header.cost_bytes)
                 )
+            elif header.kind >= Kind.STATES:
+                if self.move is not None:  # else the last acknowledgements of one that is over
+                    self.move.receive(header, frames)
             else:
                 payload = payload_of(header, frames, keyed=self._keyed[header.exchange])
                 self._perform(Arrived(Batch(header, payload)))
@@ -237,11 +260,87 @@ class Worker:
                 return True
             if type(message) is control.Announce and self.checkpoint is not None:
                 self.checkpoint.settle(kept=message.kept)
+                self._hand_over_sinks()
             if type(message) is control.Barrier:
-                if self.checkpoint is not None:
-                    self.checkpoint.begin(message.barrier)
-                self._perform(BarrierOpened(message.barrier, message.last))
+                self._open_barrier(message)
+            if type(message) is control.Splits:
+                self.readers.take(message.positions, self._context)
+                self._perform(SplitsTaken(tuple(message.positions)))
+                assert self.move is not None
+                self.move.splits_came = True
+            if type(message) is control.Left:
+                self.data.forget(message.workers)
         return False
+
+    # Barriers and moves
+
+    def _open_barrier(self, message: control.Barrier) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint.begin(message.barrier)
+        after, change, gives = message.after, None, frozenset[int]()
+        if after is not None:
+            before = self.stages.place[0]
+            self.data.connect(message.data)
+            change = Change(after.workers, after.version)
+            gives = frozenset(
+                set(before.splits_of(self.worker)) - set(after.splits_of(self.worker))
+            )
+            self._barrier_at_s = time.monotonic()
+            self._begin_move(before, after, joins=False)
+        self._perform(BarrierOpened(message.barrier, message.last, change, gives))
+
+    def _begin_move(self, before: Placement, after: Placement, *, joins: bool) -> None:
+        from roo.runtime.moving import Move
+
+        stages_of = self._stages_with
+        self._uncut = {} if joins else {what: set(stages) for what, stages in stages_of.items()}
+        self._to_hand_over = [
+            sink for sink, home in before.homes.items() if home == self.worker != after.homes[sink]
+        ]
+        self.move = Move(
+            self.worker, self.stages, before, after, self.data.send, self._states_came, joins=joins
+        )
+
+    def _states_came(self, what: What) -> None:
+        """Of a state, or a sink's writer: what waited for them may run."""
+        if self.move is not None and what in self.move.notes:
+            outlet = self.outlets[what[1]]
+            outlet.open(replace(self._context, name=what[1], resumes=True))
+            outlet.rollback(self.move.notes.pop(what))
+        self._perform(StatesCame(tuple(self._stages_with.get(what, ()))))
+
+    def _turn_over(self, stage: int, move: Move) -> None:
+        """A stage is aligned: by the new placement from here on."""
+        self.stages.place[stage] = move.after
+        if stage == 0:
+            mine = move.after.splits_of(self.worker)
+            self.readers.give([s for s in move.before.splits_of(self.worker) if s not in mine])
+        for what, waiting in list(self._uncut.items()):
+            waiting.discard(stage)
+            if not waiting:
+                del self._uncut[what]
+                move.cut(what)
+
+    def _hand_over_sinks(self) -> None:
+        """A single writer that moves: what it took is durable by now, as far as anything is."""
+        if self.move is None:
+            return
+        for sink in self._to_hand_over:
+            noted = self.outlets[sink].prepare() if self.checkpoint is None \
+                else self.checkpoint.noted(sink)  # fmt: skip
+            self.outlets[sink].close()
+            self.move.hand_over_sink(sink, noted)
+        self._to_hand_over = []
+
+    def _go_on_with_move(self, move: Move) -> None:
+        move.step()
+        if move.is_complete and not self._uncut and not self._to_hand_over:
+            self.move = None
+            if self.worker in move.after.workers:
+                self.control.send(control.MovedIn(
+                    move.after.version, move.keys_in, move.bytes_in, self._cut_ms,
+                    move.longest_wait_s * 1000,
+                ))  # fmt: skip
 
     def _wait(self) -> None:
         """Nothing to do until a batch, credit, a command or a source's data arrives."""
@@ -256,6 +355,8 @@ class Worker:
                     self._poller.register(fileno, zmq.POLLIN)
             if self.checkpoint is not None and self.checkpoint.active:
                 wait_ms = self.checkpoint.wait_ms(wait_ms)
+            if self.move is not None and self.move.is_busy:
+                wait_ms = 0 if wait_ms < 0 else min(wait_ms, 0)
             events = self._poller.poll(None if wait_ms < 0 else ceil(wait_ms))
             ready = [watched[fileno] for fileno, _ in events if fileno in watched]
             for fileno in watched:
@@ -296,6 +397,12 @@ class Worker:
         self.failures.origin = header.origin
         self.failures.locate = None
         sink = self._sink_at.get(work.stage)
+        waiting = None
+        if self.move is not None:
+            payload, waiting = self._split(work, self.move)
+            if payload is None:
+                self._perform(Ran(work.stage, work.batch, (), waiting))
+                return
         if sink is None:
             self.activity.begin("running a batch")
             self._note(work.stage, header.origin)
@@ -306,7 +413,22 @@ class Worker:
         else:
             self.activity.begin(f"writing sink {sink}")
             self.outlets[sink].write(payload, header.messages, header.read_ns)
-        self._ran(work.stage, work.batch)
+        self._ran(work.stage, work.batch, waiting)
+
+    def _split(self, work: RunStage, move: Move) -> tuple[Any, Batch | None]:
+        """(what of a batch can run, what has to wait); None: nothing of it can run yet."""
+        sink, payload = self._sink_at.get(work.stage), work.batch.payload
+        if sink is not None:
+            if not move.is_awaited(("sink", sink)):
+                return payload, None
+            return None, move.waiting(
+                ("sink", sink), work.batch, payload, work.batch.header.messages
+            )
+        state = self.stages.state_at[work.stage]
+        if not move.is_awaited(("state", state)):
+            return payload, None
+        payload, waiting = move.split(state, work.batch)
+        return (payload if payload.keys else None), waiting
 
     def _note(self, stage: int, origin: Origin) -> None:
         if self._notebook is not None:
@@ -345,8 +467,8 @@ class Worker:
         self.failures.handle(part, error, "step", facts)
         return True
 
-    def _ran(self, stage: int, batch: Batch) -> None:
-        """A stage has run a batch: encode and hand over what it made."""
+    def _ran(self, stage: int, batch: Batch, waiting: Batch | None = None) -> None:
+        """A stage has run a batch, all but what waits: encode and hand over what it made."""
         header = batch.header
         outputs: list[Output] = []
         # Sinks first: what does not encode may become a dead letter, which the rest then takes.
@@ -361,7 +483,7 @@ class Worker:
         self.activity.end()
         if self._notebook is not None:
             self._notebook.end()
-        self._perform(Ran(stage, batch, outputs))
+        self._perform(Ran(stage, batch, outputs, waiting))
 
     def _output(self, made: Made, parent: Header) -> Output:
         payload = made.payload
@@ -402,25 +524,34 @@ class Worker:
                 )  # fmt: skip
                 self.data.send(receiver, header, [])
             case Aligned(stage, _):
+                if stage == 0:
+                    self._positions = self.readers.positions()
                 if self.checkpoint is not None:
                     self.checkpoint.aligned(stage)
-                    return
-                for name, outlet in self.outlets.items():
-                    if self.plan.stage_of.get(name, stage) == stage:
-                        outlet.flush()
+                else:
+                    for name, outlet in self.outlets.items():
+                        if self.plan.stage_of.get(name, stage) == stage:
+                            outlet.flush()
+                if self.move is not None:
+                    self._turn_over(stage, self.move)
             case BarrierPassed(barrier):
+                self._cut_ms = (time.monotonic() - self._barrier_at_s) * 1000
                 if self.checkpoint is not None:
                     self.checkpoint.passed()
                 else:
-                    self.control.send(control.Passed(barrier, self.stats(), None))
-            case AllSplitsEnded():
-                self.control.send(control.Ended())
+                    self._hand_over_sinks()
+                    self._report(barrier, None)
+            case AllSplitsEnded(version):
+                self.control.send(control.Ended(version))
+
+    def _report(self, barrier: int, part: Part | None) -> None:
+        self.control.send(control.Passed(barrier, self.stats(), part, self._positions))
 
     def _go_on_with_checkpoint(self) -> None:
         assert self.checkpoint is not None
         part = self.checkpoint.step()
         if part is not None:
-            self.control.send(control.Passed(part.barrier, self.stats(), part))
+            self._report(part.barrier, part)
 
     def _is_frames(self, batch: Batch) -> bool:
         """Keyed batches were packed when their size was needed; others are packed now."""
@@ -446,6 +577,7 @@ class Worker:
             errors=dict(failures.counts),
             ended_splits=frozenset(readers.ended),
             latency=list(self.latency.counts),
+            moved_keys=move.keys_in if (move := self.move) is not None else 0,
         )
 
     def close(self) -> None:
@@ -503,8 +635,9 @@ def main(arguments: list[str]) -> NoReturn:
         _tune_collector()
         line.send(control.Ready(worker.noted()))
         line.socket.poll()
-        if type(line.receive()) is control.Go:
-            data.connect()
+        go = line.receive()
+        if type(go) is control.Go:
+            data.connect(go.data)
             worker.run()
         worker.close()
         code = 0
