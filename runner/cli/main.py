@@ -9,7 +9,23 @@ from typing import Any, NoReturn
 
 import roo
 
-VERBS = ("run", "validate", "test", "plan", "graph", "checkpoint", "state")
+VERBS = {
+    "run": "run:add_parser",
+    "validate": "validate:add_parser",
+    "test": "test:add_parser",
+    "plan": "plan:add_parser",
+    "graph": "graph:add_parser",
+    "ps": "watching:add_ps",
+    "status": "watching:add_status",
+    "top": "watching:add_top",
+    "stop": "watching:add_stop",
+    "scale": "changing:add_scale",
+    "leave": "changing:add_leave",
+    "rebalance": "changing:add_rebalance",
+    "checkpoint": "checkpoint:add_parser",
+    "state": "state:add_parser",
+}
+"""verb -> module of roo.cli, and what adds it to the command line; `run` of the module runs it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,9 +64,11 @@ def _run(words: list[str]) -> int:
                        f"verbs: {', '.join(VERBS)} (roo --help says what they do)\n")  # fmt: skip
     subparsers: Any = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     # The help page needs every verb; a run needs its own alone.
-    modules = {name: import_module(f"roo.cli.{name}") for name in ([verb] if verb else VERBS)}
-    for module in modules.values():
-        module.add_parser(subparsers)
+    modules = {}
+    for name in [verb] if verb else VERBS:
+        module, _, add = VERBS[name].partition(":")
+        modules[name] = import_module(f"roo.cli.{module}")
+        getattr(modules[name], add)(subparsers)
     arguments, unknown = parser.parse_known_args(words)
     if unknown:  # said by the verb, which knows what its options are called
         chosen = subparsers.choices.get(arguments.verb, parser)

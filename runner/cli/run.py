@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
         ) as workers:
             # ZeroMQ is imported here while the workers import it as well.
             from roo.runtime.coordinator import Coordinator, ForcedExit
+            from roo.runtime.registry import register
+
+            register(workers.folder, spec.name, os.getpid(), arguments.file)
 
             try:
                 summary = Coordinator(plan, splits, workers, view, folder, resume, opening).run()

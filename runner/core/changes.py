@@ -78,6 +78,14 @@ class Changes:
 
     def begin(self, asked: Asked, place: Placement, now_ms: int) -> Change:
         """What is asked for, as things stand now. Raises Refused."""
+        joins, leaves, after = self.preview(asked, place)
+        self._free += len(joins)
+        return Change(asked.number, joins, leaves, place, after, now_ms)
+
+    def preview(
+        self, asked: Asked, place: Placement
+    ) -> tuple[tuple[int, ...], tuple[int, ...], Placement]:
+        """(joiners, leavers, placement after it). Raises Refused."""
         joins, leaves = self._who(asked, place)
         unknown = [w for w in (*leaves, *asked.weights) if w not in (*place.workers, *joins)]
         if unknown:
@@ -90,8 +98,7 @@ class Changes:
             reader = place.readers[stuck[0]]
             raise Refused(f"worker {reader} can't leave: it reads stdin, which nobody else can")
         after = place.changed(joins, leaves, weights=asked.weights, fixed=self._fixed)
-        self._free += len(joins)
-        return Change(asked.number, joins, leaves, place, after, now_ms)
+        return joins, leaves, after
 
     def _who(self, asked: Asked, place: Placement) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(joiners, leavers)."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from roo.core.changes import Change, Changes, Refused
+from roo.core.changes import Asked, Change, Changes, Refused
 from roo.core.placement import Placement
 from roo.core.run_events import (
     Announce,
@@ -99,6 +99,10 @@ class CoordinatorCore:
     def queued(self) -> int:
         """Changes that wait."""
         return len(self._changes.queue)
+
+    def preview(self, asked: Asked) -> Placement:
+        """What a change would come to, as things stand now. Raises Refused."""
+        return self._changes.preview(asked, self.placement)[2]
 
     @property
     def change_workers(self) -> tuple[int, ...]:

@@ -9,20 +9,23 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import zmq
 
 from roo.api import Split
 from roo.core import run_events as core
+from roo.core.changes import Asked
 from roo.core.coordinator import CoordinatorCore
 from roo.core.placement import Placement
 from roo.core.run_events import Phase
 from roo.plan.model import Plan
 from roo.runtime import control
 from roo.runtime.commits import CommitError, Commits
+from roo.runtime.door import Door, placed
 from roo.runtime.limits import exceeded
-from roo.runtime.moved import say_change, say_moved
+from roo.runtime.moved import say_change, say_moved, weights_by_load
 from roo.runtime.outlets import make_source
 from roo.runtime.process import Workers, say_exit
 from roo.runtime.suspects import Suspects, path_of, read_note
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from roo.checkpoint.manifest import Manifest
 
 LOOK_EVERY_MS = 250
+GOODBYE_MS = 500
 SIGN_OF_LIFE_S = 60.0
 """How long a worker may take to start, or to say its last word, before it counts as lost."""
 
@@ -173,7 +177,9 @@ class Coordinator:
         try:
             self._socket = open_socket(context, zmq.ROUTER)
             self._socket.bind(ipc(self._workers.folder, "control"))
+            self._door = Door(context, ipc(self._workers.folder, "door"), self)
             self._poller = zmq.Poller()
+            self._poller.register(self._door.socket, zmq.POLLIN)
             self._poller.register(self._socket, zmq.POLLIN)
             self._poller.register(wake_read, zmq.POLLIN)
             self._listen_to_workers()
@@ -182,6 +188,8 @@ class Coordinator:
                 for ready, _ in self._poller.poll(self._tick_ms):
                     if ready is self._socket:
                         self._hear()
+                    elif ready is self._door.socket:
+                        self._door.hear()
                     elif ready in self._stderr:
                         if not self._relay(ready):
                             self._poller.unregister(ready)
@@ -196,6 +204,7 @@ class Coordinator:
                 if (time.monotonic() - look_s) * 1000 >= LOOK_EVERY_MS:
                     look_s = time.monotonic()
                     self._look(look_s)
+            self._door.close(GOODBYE_MS)
             self._workers.wait()
             for fileno in self._stderr:
                 while self._relay(fileno):
@@ -215,6 +224,53 @@ class Coordinator:
         if self._signals > 1:
             raise ForcedExit(number)
         self._event("stopping: finishing what has been read (again to stop at once)")
+
+    # What the door asks
+
+    def change(self, asked: Asked) -> None:
+        """Workers are to come or go."""
+        self._handle(core.ChangeAsked(asked))
+
+    def preview(self, asked: Asked) -> tuple[Placement, Placement]:
+        """(now, after a change). Raises Refused."""
+        return self._core.placement, self._core.preview(asked)
+
+    def stop(self, *, now: bool) -> None:
+        """As a first Ctrl-C; now: as a second one."""
+        if now:
+            raise ForcedExit(signal.SIGTERM)
+        self._event("stopping: finishing what has been read (asked for by `roo stop`)")
+        self._handle(core.StopRequested())
+
+    def status(self) -> dict[str, Any]:
+        """How the run stands."""
+        snapshot = self._tally.snapshot(self._core.phase.value, time.monotonic())
+        return {
+            **asdict(snapshot),
+            "placement": placed(self._core.placement),
+            "changes_queued": self._core.queued,
+            "attempt": self._core.attempt,
+        }
+
+    def keys_by_worker(self) -> dict[int, int]:
+        """How many keys each worker owns."""
+        return {worker: stats.keys for worker, stats in self._tally.now.items()}
+
+    def state_bytes_per_key(self) -> float | None:
+        """From the newest checkpoint; None: there is none yet."""
+        latest = self._commits.latest if self._commits is not None else None
+        keys = sum(latest.keys.values()) if latest is not None else 0
+        return latest.size_bytes / keys if latest is not None and keys else None
+
+    @property
+    def moved_keys(self) -> int:
+        """Keys that have come in the move under way."""
+        done = sum(move.keys for move in self._moves)
+        return done + sum(stats.moved_keys for stats in self._tally.now.values())
+
+    def weights_by_load(self) -> dict[int, int]:
+        """Weights that would even out the time that workers are busy. Raises Refused."""
+        return weights_by_load(self._tally.loads(), self._core.placement)
 
     def _listen_to_workers(self) -> None:
         for worker, process in self._workers.processes.items():
@@ -370,6 +426,7 @@ class Coordinator:
         self._broadcast(control.Left(workers))
 
     def _tell_of_change(self, effect: core.Effect) -> None:
+        moves = self._moves.copy()
         match effect:
             case core.ChangeBegun(_, before, after):
                 joins = sorted(set(after.workers) - set(before.workers))
@@ -382,6 +439,8 @@ class Coordinator:
                 self._moves.clear()
             case core.ChangeOver(_, why_not) if why_not:
                 self._event(f"no change of workers: {why_not}")
+        if isinstance(effect, (core.ChangeBegun, core.ChangeQueued, core.ChangeOver)):
+            self._door.tell(effect, moves)
         self._tally.place = self._core.placement
         if self._commits is not None:
             self._commits.place = self._core.placement
@@ -472,6 +531,7 @@ class Coordinator:
                     self._workers.processes[worker].kill()
                     self._lost(worker, what)
                     break
+        self._door.tell_progress()
         if self._core.phase is Phase.DRAINING:
             self._see_to_progress(now_s)
         error = exceeded(self._plan, self._tally.errors, self._tally.messages_read, ended=False)

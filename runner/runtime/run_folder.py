@@ -20,11 +20,7 @@ class RunFolder:
     """
 
     def __init__(self) -> None:
-        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-        temporary = os.environ.get("TMPDIR") or "/tmp"
-        base = Path(runtime if runtime and os.access(runtime, os.W_OK) else temporary)
-        if len(os.fsencode(base)) > BASE_BYTES_MAX:
-            base = Path("/tmp")
+        base = _base()
         _sweep(base)
         self._path = _make(base)
         self.path = str(self._path)
@@ -32,6 +28,23 @@ class RunFolder:
     def remove(self) -> None:
         """Remove the folder and everything in it."""
         _remove(self._path)
+
+
+def alive_folders() -> list[Path]:
+    """The folders of this user's runs that are alive."""
+    found = []
+    for folder in _base().glob("roo-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and _alive(int(pid)) and _is_mine(folder):
+            found.append(folder)
+    return found
+
+
+def _base() -> Path:
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    temporary = os.environ.get("TMPDIR") or "/tmp"
+    base = Path(runtime if runtime and os.access(runtime, os.W_OK) else temporary)
+    return Path("/tmp") if len(os.fsencode(base)) > BASE_BYTES_MAX else base
 
 
 def _make(base: Path) -> Path:

@@ -78,6 +78,11 @@ class Tally:
                 total[part] = total.get(part, 0) + count
         return total
 
+    def loads(self) -> dict[int, float]:
+        """Cores that each worker has used between its last two reports."""
+        return {now.worker: (now.cpu_s - before.cpu_s) / _span_s(now, before)
+                for now, before in self._pairs()}  # fmt: skip
+
     def progress(self) -> list[Any]:
         """Changes whenever any worker gets anything done."""
         return [(s.worker, s.steps, s.sinks, s.queue_messages) for s in self.now.values()]

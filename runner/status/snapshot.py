@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -110,3 +111,14 @@ class Summary:
     p50_ms: float | None = None
     p99_ms: float | None = None
     error: dict[str, object] | None = field(default=None)
+
+
+def from_facts(facts: dict[str, Any]) -> RunSnapshot:
+    """A snapshot again from its `asdict`, as JSON has carried it. More than it needs is ignored."""
+    rows: dict[str, Any] = {"workers": WorkerRow, "steps": StepRow, "sources": SourceRow,
+                            "sinks": SinkRow}  # fmt: skip
+    values = {f.name: facts[f.name] for f in fields(RunSnapshot) if f.name in facts}
+    for name, kind in rows.items():
+        values[name] = tuple(kind(**row) for row in values.get(name, ()))
+    values["events"] = tuple((at_s, line) for at_s, line in values.get("events", ()))
+    return RunSnapshot(**values)

@@ -1,0 +1,56 @@
+"""At the door of a run: asking, and waiting no longer than it makes sense."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from roo.runtime.registry import find
+
+ANSWER_WITHIN_S = 5.0
+
+
+class NoAnswer(Exception):
+    """The run does not answer, or is gone."""
+
+
+class Visitor:
+    """A line to the door of one run: a context manager. Raises NoSuchRun."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._address = f"ipc://{Path(find(name).folder) / 'door'}"
+
+    def __enter__(self) -> Visitor:
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.linger = 0
+        self._socket.connect(self._address)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.destroy(0)
+
+    def ask(self, command: str, **facts: Any) -> Iterator[dict[str, Any]]:
+        """The answers to a request, up to the last one. Raises NoAnswer.
+
+        While something is under way the run says so four times a second, so silence means that it
+        is stuck or gone.
+        """
+        self._socket.send(json.dumps({"command": command, **facts}).encode())
+        while True:
+            patience_s = ANSWER_WITHIN_S
+            if not self._socket.poll(int(patience_s * 1000)):
+                raise NoAnswer(f"run {self.name} has given no sign for {patience_s:g} s")
+            answer = json.loads(self._socket.recv())
+            yield answer
+            if answer.get("done"):
+                return
+
+    def ask_once(self, command: str, **facts: Any) -> dict[str, Any]:
+        """The only answer to a request. Raises NoAnswer."""
+        return list(self.ask(command, **facts))[-1]
