@@ -3,12 +3,14 @@
     core.handle(event) -> effects      # to be performed in order
     core.next_work()   -> RunStage | ReadSplit | None
 
-Flow control is by credit. Each channel (sender, exchange, receiver) has a window of messages and
-bytes; sending takes from it, the receiver gives back what it has consumed. A stage runs only while
-every exchange it feeds has credit to every receiver, and the highest stage that can run runs first;
-sources are read only when nothing else can run. The stage graph has no cycle, so the last stage
-always drains: no deadlock, and what is queued is bounded by the windows. (A batch that is larger
-than what is left overdraws its window once: batches are never cut.)
+Flow control is by credit. Each channel (sender, exchange, receiver) has a window of messages, bytes
+and batches; sending takes from it, the receiver gives back what it has consumed. A stage runs only
+while every exchange it feeds has credit to every receiver, and the highest stage that can run runs
+first; sources are read only when nothing else can run. The stage graph has no cycle, so the last
+stage always drains: no deadlock, and what is queued is bounded by the windows. (A batch that is
+larger than what is left overdraws its window once: batches are never cut. The window of batches is
+what keeps latency low: a source that trickles makes small batches, and a receiver that can't keep
+up with those makes it wait, and so read larger ones.)
 
 A barrier cuts every channel. A stage that has it on all its channels is aligned; until then what
 follows the barrier on a channel is held (Carbone et al., "Lightweight Asynchronous Snapshots for
@@ -30,6 +32,10 @@ from roo.core.batch import Batch, Header, Kind, Origin, Output
 
 WINDOW_BYTES = 512 * 1024
 WINDOW_MESSAGES = 65_536
+WINDOW_BATCHES = 32
+PARKED = -1
+"""The sequence number of a batch that has waited: it has been counted already."""
+
 NOWHERE = Origin(-1, -1, 0, 0)
 
 
@@ -57,6 +63,7 @@ class Credited(NamedTuple):
     receiver: int
     messages: int
     cost_bytes: int
+    batches: int
 
 
 class Ran(NamedTuple):
@@ -155,6 +162,7 @@ class GiveCredit(NamedTuple):
     exchange: int
     messages: int
     cost_bytes: int
+    batches: int
 
 
 class Aligned(NamedTuple):
@@ -221,6 +229,7 @@ class WorkerCore:
         attempt: int = 1,
         window_bytes: int = WINDOW_BYTES,
         window_messages: int = WINDOW_MESSAGES,
+        window_batches: int = WINDOW_BATCHES,
     ) -> None:
         self.worker = worker
         self.workers = tuple(workers)
@@ -228,7 +237,7 @@ class WorkerCore:
         self.links = tuple(links)
         self.table_version = table_version
         self.attempt = attempt
-        self._window = (window_messages, window_bytes)
+        self._window = (window_messages, window_bytes, window_batches)
         self._into = [[link for link in self.links if link.to_stage == s] for s in range(stages)]
         self._out_of = [
             [link for link in self.links if link.from_stage == s] for s in range(stages)
@@ -236,13 +245,13 @@ class WorkerCore:
         channels = [(link.exchange, peer) for link in self.links for peer in self.workers]
         # Sending side: credit left, next sequence number, and how many channels of a stage have
         # none left (0: it may run).
-        self._credit = {channel: [window_messages, window_bytes] for channel in channels}
+        self._credit = {channel: list(self._window) for channel in channels}
         self._sequence_out = dict.fromkeys(channels, 0)
         self._exhausted = [0] * stages
         self._stage_of = {link.exchange: link.from_stage for link in self.links}
         # Receiving side: next sequence number expected, consumed but not yet given back.
         self._sequence_in: defaultdict[tuple[int, int], int] = defaultdict(int)
-        self._owed: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+        self._owed: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])
         self._target = {link.exchange: link.to_stage for link in self.links}
         self._inbox: list[deque[Batch]] = [deque() for _ in range(stages)]
         self._parked: list[list[Batch]] = [[] for _ in range(stages)]
@@ -287,10 +296,10 @@ class WorkerCore:
         """Whether stage 0 could run now."""
         return self._reading and not self._exhausted[0] and not self._waits(0)
 
-    def credit(self, exchange: int, receiver: int) -> tuple[int, int]:
-        """(messages, bytes) that may still be sent on a channel."""
-        messages, cost_bytes = self._credit[exchange, receiver]
-        return messages, cost_bytes
+    def credit(self, exchange: int, receiver: int) -> tuple[int, int, int]:
+        """(messages, bytes, batches) that may still be sent on a channel."""
+        messages, cost_bytes, batches = self._credit[exchange, receiver]
+        return messages, cost_bytes, batches
 
     def receivers(self, stage: int) -> tuple[int, ...]:
         """The workers that what a stage makes now may go to."""
@@ -366,8 +375,11 @@ class WorkerCore:
             self._dispatch(output.receiver, Batch(header, output.payload), effects)
         if event.stage > 0:
             if event.waiting is not None:
-                self._parked[event.stage].append(event.waiting)
+                # What waits keeps its messages' credit, not the batch's: others go on.
                 held = event.waiting.header
+                self._parked[event.stage].append(
+                    event.waiting._replace(header=held._replace(sequence=PARKED))
+                )
                 done = done._replace(
                     messages=done.messages - held.messages,
                     cost_bytes=done.cost_bytes - held.cost_bytes,
@@ -402,20 +414,22 @@ class WorkerCore:
 
     def _spend(self, output: Output) -> None:
         credit = self._credit[output.exchange, output.receiver]
-        had = credit[0] > 0 and credit[1] > 0
+        had = min(credit) > 0
         credit[0] -= output.messages
         credit[1] -= output.cost_bytes
-        if had and (credit[0] <= 0 or credit[1] <= 0):
+        credit[2] -= 1
+        if had and min(credit) <= 0:
             self._exhausted[self._stage_of[output.exchange]] += 1
 
     def _take_credit(self, event: Credited) -> None:
         credit = self._credit.get((event.exchange, event.receiver))
         if credit is None:  # from a worker that has left meanwhile
             return
-        had = credit[0] > 0 and credit[1] > 0
+        had = min(credit) > 0
         credit[0] += event.messages
         credit[1] += event.cost_bytes
-        if not had and credit[0] > 0 and credit[1] > 0:
+        credit[2] += event.batches
+        if not had and min(credit) > 0:
             self._exhausted[self._stage_of[event.exchange]] -= 1
 
     def _consumed(self, header: Header, effects: list[Effect]) -> None:
@@ -423,14 +437,16 @@ class WorkerCore:
         owed = self._owed[header.exchange, header.sender]
         owed[0] += header.messages
         owed[1] += header.cost_bytes
-        if owed[0] * 4 < self._window[0] and owed[1] * 4 < self._window[1]:
+        owed[2] += header.sequence != PARKED
+        window = self._window
+        if owed[0] * 4 < window[0] and owed[1] * 4 < window[1] and owed[2] * 4 < window[2]:
             return
-        messages, cost_bytes = owed
-        owed[:] = 0, 0
+        given = tuple(owed)
+        owed[:] = 0, 0, 0
         if header.sender == self.worker:
-            self._take_credit(Credited(header.exchange, self.worker, messages, cost_bytes))
+            self._take_credit(Credited(header.exchange, self.worker, *given))
         else:
-            effects.append(GiveCredit(header.sender, header.exchange, messages, cost_bytes))
+            effects.append(GiveCredit(header.sender, header.exchange, *given))
 
     # Barriers
 

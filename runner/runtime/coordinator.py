@@ -501,8 +501,10 @@ class Coordinator:
         self._socket.send_multipart([self._identities[worker], pickle.dumps(message, 5)])
 
     def _broadcast(self, message: Any) -> None:
-        for worker in self._identities:
-            self._send(worker, message)
+        """To all that work: one that is to join hears nothing before its Go."""
+        for worker in self._core.placement.workers:
+            if worker in self._identities:
+                self._send(worker, message)
 
     def _event(self, line: str) -> None:
         self._tally.events.append((time.monotonic() - self._started_s, line))

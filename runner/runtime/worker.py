@@ -243,9 +243,8 @@ class Worker:
     def _receive(self) -> None:
         for header, frames in self.data.receive():
             if header.kind is Kind.CREDIT:
-                self._perform(
-                    Credited(header.exchange, header.sender, header.messages, header.cost_bytes)
-                )
+                given = header.messages, header.cost_bytes, header.sequence
+                self._perform(Credited(header.exchange, header.sender, *given))
             elif header.kind >= Kind.STATES:
                 if self.move is not None:  # else the last acknowledgements of one that is over
                     self.move.receive(header, frames)
@@ -517,9 +516,9 @@ class Worker:
                 payload = batch.payload
                 frames = payload if isinstance(payload, list) and self._is_frames(batch) else None
                 self.data.send(receiver, batch.header, frames or frames_of(payload))
-            case GiveCredit(receiver, exchange, messages, cost_bytes):
+            case GiveCredit(receiver, exchange, messages, cost_bytes, batches):
                 header = Header(
-                    Kind.CREDIT, self.worker, exchange, 0, 0, 0, -1, 0, messages, cost_bytes,
+                    Kind.CREDIT, self.worker, exchange, batches, 0, 0, -1, 0, messages, cost_bytes,
                     Origin(-1, -1, 0, 0),
                 )  # fmt: skip
                 self.data.send(receiver, header, [])

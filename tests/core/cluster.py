@@ -148,8 +148,8 @@ class Cluster:
             match effect:
                 case Send(receiver, batch):
                     self.wires[worker, receiver].append(Arrived(batch))
-                case GiveCredit(receiver, exchange, messages, cost_bytes):
-                    credit = Credited(exchange, worker, messages, cost_bytes)
+                case GiveCredit(receiver, exchange):
+                    credit = Credited(exchange, worker, *effect[2:])
                     self.wires[worker, receiver].append(credit)
                 case Aligned(stage, _):
                     self.cut[worker][stage] = True

@@ -20,6 +20,7 @@ from roo.core.worker import (
     SplitIdle,
     SplitReady,
     Started,
+    StatesCame,
     WorkerCore,
 )
 from tests.core.cluster import Cluster
@@ -116,7 +117,7 @@ def test_a_large_batch_overdraws_its_window_once() -> None:
     assert core.credit(0, 1)[0] == -15
     assert not core.may_read
     assert core.next_work() is None
-    core.handle(Credited(0, 1, 25, 100))
+    core.handle(Credited(0, 1, 25, 100, 1))
     assert core.next_work() == ReadSplit(5)
 
 
@@ -129,7 +130,7 @@ def test_credit_goes_back_a_quarter_of_the_window_at_a_time() -> None:
         work = core.next_work()
         assert isinstance(work, RunStage)
         given.append(core.handle(Ran(1, work.batch, [])))
-    assert given == [[], [GiveCredit(1, 0, 2, 2)], [], [GiveCredit(1, 0, 2, 2)]]
+    assert given == [[], [GiveCredit(1, 0, 2, 2, 2)], [], [GiveCredit(1, 0, 2, 2, 2)]]
 
 
 def test_idle_splits_are_not_read_until_ready() -> None:
@@ -152,3 +153,32 @@ def test_a_worker_without_splits_says_so_at_once_and_once() -> None:
     core = WorkerCore(0, range(1), 1, [], [])
     assert core.handle(Started()) == [AllSplitsEnded(1)]
     assert core.handle(Started()) == []
+
+
+def test_small_batches_make_their_sender_wait() -> None:
+    """However few messages they hold: a receiver that lags behind gets larger ones."""
+    core = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [5], window_batches=2)
+    core.handle(Started())
+    read = Batch(header(exchange=-1), None)
+    for _ in range(2):
+        assert core.may_read
+        core.handle(Ran(0, read, [Output(0, 1, 1, 1, "small")]))
+    assert not core.may_read
+    core.handle(Credited(0, 1, 1, 1, 1))
+    assert core.may_read
+
+
+def test_what_waits_keeps_the_credit_of_its_messages_but_not_of_its_batch() -> None:
+    core = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [], window_messages=4, window_batches=4)
+    core.handle(Started())
+    core.handle(Arrived(Batch(header(sender=1, sequence=0)._replace(messages=3), "all")))
+    work = core.next_work()
+    assert isinstance(work, RunStage)
+    part = Batch(work.batch.header._replace(messages=2, cost_bytes=0), "late")
+    assert core.handle(Ran(1, work.batch, [], part)) == [GiveCredit(1, 0, 1, 1, 1)]
+    assert core.next_work() is None
+    core.handle(StatesCame((1,)))
+    work = core.next_work()
+    assert isinstance(work, RunStage)
+    assert work.batch.payload == "late"
+    assert core.handle(Ran(1, work.batch, [])) == [GiveCredit(1, 0, 2, 0, 0)]

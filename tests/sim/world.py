@@ -117,6 +117,7 @@ class World:
         self.coordinator_deaths = self.random.randint(0, 2)
         self.changes = self.random.choice([0, 1, 2, 6])
         self.changed = 0
+        self.window_batches = self.random.choice([1, 2, 4, 32])
         self.failing_commits = self.random.choice([0.0, 0.0, 0.3])
         self.sink: list[tuple[str, Seen, Seen]] = []
         self.disk: Stored | None = None
@@ -166,6 +167,7 @@ class World:
             index, place.workers, STAGES, LINKS, splits,
             shared=[(1, 2)] if self.one_state else [], table_version=place.version,
             attempt=self.coordinator.attempt, window_messages=WINDOW_MESSAGES,
+            window_batches=self.window_batches,
         )  # fmt: skip
 
     def join(self, effect: c.Start) -> None:
@@ -442,9 +444,9 @@ class World:
             match effect:
                 case Send(receiver, batch):
                     self.link(worker.index, receiver).append(Arrived(batch))
-                case GiveCredit(receiver, exchange, messages, cost_bytes):
+                case GiveCredit(receiver, exchange):
                     self.link(worker.index, receiver).append(
-                        Credited(exchange, worker.index, messages, cost_bytes)
+                        Credited(exchange, worker.index, *effect[2:])
                     )
                 case Aligned(stage, _):
                     self.aligned(worker, stage)
