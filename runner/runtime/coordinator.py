@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import signal
@@ -192,7 +191,7 @@ class Coordinator:
                         self._door.hear()
                     elif ready in self._stderr:
                         if not self._relay(ready):
-                            self._poller.unregister(ready)
+                            self._stop_listening(ready)
                             look_s = 0.0  # its process is gone, most likely
                     elif isinstance(ready, int) and ready != wake_read.fileno():
                         continue  # the stderr of a worker that has been replaced
@@ -206,9 +205,7 @@ class Coordinator:
                     self._look(look_s)
             self._door.close(GOODBYE_MS)
             self._workers.wait()
-            for fileno in self._stderr:
-                while self._relay(fileno):
-                    pass
+            self._hear_the_rest()
             return self._summary
         finally:
             for number, handler in handlers.items():
@@ -286,6 +283,17 @@ class Coordinator:
         for line in self._stderr[fileno].split(data):
             self._event(line)
         return bool(data)
+
+    def _stop_listening(self, fileno: int) -> None:
+        self._poller.unregister(fileno)
+        del self._stderr[fileno]
+
+    def _hear_the_rest(self) -> None:
+        """All workers are gone: what they wrote last."""
+        for fileno in list(self._stderr):
+            while self._relay(fileno):
+                pass
+            self._stop_listening(fileno)
 
     def _hear(self) -> None:
         while readable(self._socket):
@@ -473,12 +481,7 @@ class Coordinator:
 
     def _respawn(self) -> None:
         self._restart_at_s = None
-        for fileno in self._stderr:
-            while self._relay(fileno):
-                pass
-            with contextlib.suppress(KeyError):
-                self._poller.unregister(fileno)
-        self._stderr.clear()
+        self._hear_the_rest()
         self._identities.clear()
         self._opened.clear()
         self._gone.clear()
@@ -524,6 +527,16 @@ class Coordinator:
             if worker in self._gone:
                 self._lost(worker, say_exit(code))
             self._gone.add(worker)
+        for worker, process in self._workers.left():
+            if process.stderr is not None:
+                fileno = process.stderr.fileno()
+                if fileno in self._stderr:
+                    while self._relay(fileno):
+                        pass
+                    self._stop_listening(fileno)
+                process.stderr.close()
+            if process.returncode:
+                self._event(f"worker {worker}, which had left, {say_exit(process.returncode)}")
         starting = self._core.phase is Phase.STARTING
         if starting or self._commits is not None:
             patience_s = SIGN_OF_LIFE_S if starting else self._plan.spec.cluster.timeout_s

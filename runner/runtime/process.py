@@ -32,7 +32,7 @@ class Workers:
         self.count = count
         self.stdin_worker = stdin_worker
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._dismissed: list[subprocess.Popen[bytes]] = []
+        self._dismissed: dict[int, subprocess.Popen[bytes]] = {}
         self._hear_stderr = hear_stderr
         self._run_folder = RunFolder()
         self.folder = self._run_folder.path
@@ -46,7 +46,7 @@ class Workers:
     def respawn(self, workers: Iterable[int], attempt: int) -> None:
         """New workers in place of the old ones, which are ended first."""
         self.kill()
-        for process in (*self.processes.values(), *self._dismissed):
+        for process in (*self.processes.values(), *self._dismissed.values()):
             if process.stderr is not None:
                 process.stderr.close()
         self.processes.clear()
@@ -59,7 +59,7 @@ class Workers:
         if process is not None:
             if kill:
                 process.kill()
-            self._dismissed.append(process)
+            self._dismissed[worker] = process
 
     def spawn(self, workers: Iterable[int], attempt: int) -> None:
         """Start some.
@@ -97,16 +97,23 @@ class Workers:
         codes = ((index, process.poll()) for index, process in self.processes.items())
         return [(index, code) for index, code in codes if code is not None]
 
+    def left(self) -> list[tuple[int, subprocess.Popen[bytes]]]:
+        """Those that were dismissed and have exited since last asked."""
+        gone = [(w, p) for w, p in self._dismissed.items() if p.poll() is not None]
+        for worker, _ in gone:
+            del self._dismissed[worker]
+        return gone
+
     def kill(self) -> None:
         """End all of them at once."""
-        for process in (*self.processes.values(), *self._dismissed):
+        for process in (*self.processes.values(), *self._dismissed.values()):
             if process.poll() is None:
                 process.kill()
         self.wait()
 
     def wait(self) -> None:
         """Until all have exited; those that do not within the deadline are killed."""
-        for process in (*self.processes.values(), *self._dismissed):
+        for process in (*self.processes.values(), *self._dismissed.values()):
             try:
                 process.wait(EXIT_DEADLINE_S)
             except subprocess.TimeoutExpired:

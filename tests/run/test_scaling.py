@@ -1,0 +1,131 @@
+"""Workers join and leave a run that goes on: nothing is lost, doubled or reordered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.run.harness import until
+from tests.run.live import (
+    DETECTOR,
+    DETECTOR_PIPELINE,
+    WORDS,
+    WORDS_PIPELINE,
+    Live,
+    check_detector,
+    check_words,
+    read_by,
+)
+
+pytestmark = pytest.mark.slow
+SIZES = (1, 4, -1, -4)
+CYCLES = 3
+
+
+def settle(live: Live) -> None:
+    """No key is on two workers: there are as many as there are states."""
+    distinct = {line.split()[0] for line in (live.folder / "out.txt").read_text().splitlines()[:-1]}
+    until(lambda: live.status()["keys"] >= len(distinct), "all keys to be counted")
+
+
+@pytest.mark.parametrize("first", SIZES)
+def test_every_pair_of_changes_under_the_detector(tmp_path: Path, first: int) -> None:
+    with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR) as live:
+        cycle(live, first)
+        said = live.stop()
+    assert check_detector(tmp_path / "out.txt") > 1000
+    assert "start again" not in said
+    assert "which had left" not in said  # every leaver exited with 0
+
+
+@pytest.mark.parametrize("first", SIZES)
+def test_every_pair_of_changes_under_the_word_count(tmp_path: Path, first: int) -> None:
+    with Live(tmp_path, WORDS_PIPELINE, WORDS) as live:
+        cycle(live, first)
+        said = live.stop()
+    assert check_words(tmp_path / "out.txt", read_by(tmp_path, "lines")) > 1000
+    assert "start again" not in said
+    assert "which had left" not in said
+
+
+def cycle(live: Live, first: int) -> None:
+    """Each pair that begins with `first`, so many times."""
+    for second in SIZES:
+        base = 1 - min(0, first, first + second)
+        for _ in range(CYCLES):
+            live.change(to=base)
+            for joins in (first, second):
+                live.change(joins=joins)
+            assert len(live.workers()) == base + first + second
+    settle(live)
+
+
+def test_one_to_ten_and_back_one_by_one(tmp_path: Path) -> None:
+    with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR, "--workers", "1") as live:
+        for count in (*range(2, 11), *range(9, 0, -1)):
+            answer = live.change(to=count)
+            shares = [row["share"] for row in live.status()["workers"]]
+            assert all(abs(share * count - 1) < 1e-9 for share in shares)
+            assert answer["keys_moved"] > 0
+        settle(live)
+        said = live.stop()
+    assert check_detector(tmp_path / "out.txt") > 1000
+    assert "start again" not in said
+
+
+def test_any_worker_may_leave_the_first_and_the_writer_included(tmp_path: Path) -> None:
+    """Two splits, a single-writer sink, and their workers going one after the other."""
+    with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR, "--workers", "2") as live:
+        for _ in range(6):
+            live.change(joins=1)
+            live.change(leaves=[live.workers()[0]])
+        place = live.status()["placement"]
+        assert place["workers"] == [6, 7]
+        assert set(place["readers"].values()) | set(place["homes"].values()) <= {6, 7}
+        live.stop()
+    assert check_detector(tmp_path / "out.txt") > 1000
+
+
+def test_several_join_as_several_leave_in_one_move(tmp_path: Path) -> None:
+    with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR, "--workers", "3") as live:
+        before = live.status()["placement"]["table"]["version"]
+        live.change(joins=2, leaves=[0, 2])
+        place = live.status()["placement"]
+        assert place["table"]["version"] == before + 1
+        assert place["workers"] == [1, 3, 4]
+        live.stop()
+    check_detector(tmp_path / "out.txt")
+
+
+def test_without_checkpoints_workers_move_all_the_same(tmp_path: Path) -> None:
+    with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR, "--no-checkpoint") as live:
+        for count in (3, 1, 4, 2):
+            live.change(to=count)
+        live.change(leaves=[live.workers()[0]])
+        live.stop()
+    assert check_detector(tmp_path / "out.txt") > 1000
+
+
+def test_a_run_goes_on_from_a_checkpoint_taken_after_moves(tmp_path: Path) -> None:
+    with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR) as live:
+        for count in (4, 3, 1, 3):
+            live.change(to=count)
+        live.wait_for_output(more_than=(tmp_path / "out.txt").stat().st_size + 100_000)
+        live.process.kill()
+        live.process.communicate()
+        size = (tmp_path / "out.txt").stat().st_size
+        live.start()
+        live.wait_for_output(more_than=size)
+        assert "going on from checkpoint" in live.stop()
+    check_detector(tmp_path / "out.txt")
+
+
+def test_shares_by_weight_and_by_load(tmp_path: Path) -> None:
+    with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR, "--workers", "2") as live:
+        live.change(weights={"0": 3})
+        shares = {row["worker"]: row["share"] for row in live.status()["workers"]}
+        assert shares == {0: 0.75, 1: 0.25}
+        until(lambda: not live.ask("change", by_load=True)["why_not"], "a load to go by")
+        live.stop()
+    check_detector(tmp_path / "out.txt")
