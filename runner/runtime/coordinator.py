@@ -391,7 +391,8 @@ class Coordinator:
                 self._handle(core.RunFailed(_cannot_keep(error)))
                 return
         self._joining = None if first else self._joining
-        there = self._core.placement.workers if first else self._core.change_workers
+        # Joiners answer to leavers too, while their states come.
+        there = {*self._core.placement.workers, *self._core.change_workers}
         for worker in workers:
             self._send(worker, control.Go({w: self._address(w) for w in there}))
 

@@ -123,9 +123,7 @@ class Move:
             while min((self._credit[taker] for taker in self._takers), default=1) > 0:
                 part = next(slices, None)
                 if part is None:
-                    del self._going[state]
-                    for taker in self._takers:
-                        self._tell(Kind.STATES_END, taker, ("state", state), 0, [])
+                    self._end(state)
                     break
                 taker, keys = part
                 self._give(state, taker, keys)
@@ -158,6 +156,12 @@ class Move:
         self._credit[taker] -= 1
         self.keys_out += len(keys)
         self._tell(Kind.STATES, taker, ("state", state), len(keys), [pack_items(keys), packed])
+
+    def _end(self, state: str) -> None:
+        """That was all of a state."""
+        del self._going[state]
+        for taker in self._takers:
+            self._tell(Kind.STATES_END, taker, ("state", state), 0, [])
 
     def _tell(self, kind: Kind, to: int, what: What, keys: int, frames: list[bytes]) -> None:
         header = Header(

@@ -90,7 +90,7 @@ def summary(done: Any) -> dict[str, Any]:
 
 def start(folder: Path, *words: str, **more: Any) -> subprocess.Popen[bytes]:
     """`roo WORDS…` in a folder, running."""
-    return subprocess.Popen([*ROO, *words], cwd=folder, stderr=subprocess.PIPE, **more)
+    return subprocess.Popen([*ROO, *words], cwd=folder, **{"stderr": subprocess.PIPE, **more})
 
 
 def until(condition: Callable[[], Any], what: str, deadline_s: float = 20.0) -> Any:

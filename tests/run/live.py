@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from roo.cli.visitor import Visitor
+from roo.cli.visitor import NoAnswer, Visitor
+from roo.runtime.registry import NoSuchRun
 from tests.run.harness import children, start, until, write
 
 DETECTOR = """
@@ -72,8 +73,16 @@ checkpoint: {every: 1s}
 class Live:
     """A run in a folder: a context manager that ends it. name: what it is called."""
 
-    def __init__(self, folder: Path, pipeline: str, plugin: str, *words: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pipeline: str,
+        plugin: str,
+        *words: str,
+        environ: dict[str, str] | None = None,
+    ) -> None:
         self.folder = folder
+        self._environ = environ
         # Runs are found by name, by all tests at once: each has one of its own.
         self.name = f"t{os.getpid()}-{abs(hash(folder)) % 10**8}"
         write(folder, pipeline.replace("NAME", self.name), plugin)
@@ -82,8 +91,14 @@ class Live:
 
     def start(self) -> subprocess.Popen[bytes]:
         """`roo run`, once more."""
-        self.process = start(self.folder, "run", "p.yaml", "--status", "plain", *self._words)
+        words = ["run", "p.yaml", "--status", "plain", *self._words]
+        self._log = (self.folder / "log.txt").open("ab")
+        self.process = start(self.folder, *words, env=self._environ, stderr=self._log)
         return self.process
+
+    def said(self) -> str:
+        """Everything that it has said so far."""
+        return (self.folder / "log.txt").read_text()
 
     def __enter__(self) -> Live:
         self.wait_for_output()
@@ -98,6 +113,7 @@ class Live:
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
+        self._log.close()
 
     def wait_for_output(self, more_than: int = 0) -> None:
         """Until the file sink holds more than so many bytes."""
@@ -137,9 +153,32 @@ class Live:
     def stop(self) -> str:
         """Let it finish what it has read; what it said."""
         self.ask("stop")
-        _, said = self.process.communicate(timeout=30)
-        assert self.process.returncode == 0, said.decode()
-        return said.decode()
+        self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, self.said()
+        return self.said()
+
+    def begin_change(self, **facts: Any) -> None:
+        """Ask for a change, and wait only until it is under way."""
+        with Visitor(self.name) as visitor:
+            for answer in visitor.ask("change", **facts):
+                if answer.get("begun"):
+                    return
+                assert not answer.get("done"), answer
+
+    def until_said(self, *lines: str) -> None:
+        """Until its log holds one of these."""
+        until(lambda: any(line in self.said() for line in lines), repr(lines))
+
+    def until_going(self) -> None:
+        """Until it is running, and writes."""
+        until(lambda: self._phase() == "running", "it to be running")
+        self.wait_for_output(more_than=(self.folder / "out.txt").stat().st_size)
+
+    def _phase(self) -> str:
+        try:
+            return str(self.status()["phase"])
+        except (NoSuchRun, NoAnswer):
+            return "not there"
 
 
 def check_detector(path: Path) -> int:

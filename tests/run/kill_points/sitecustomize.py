@@ -1,0 +1,103 @@
+"""Dies, or lets another process die, at a named point of Roo's code: exactly once.
+
+Python imports this at its start where the folder is on PYTHONPATH. ROO_KILL says what is to happen,
+as JSON: `point` (one of POINTS, or one that a plugin calls), `host` (who gets there: a worker's
+number or "coordinator"), `victim` (who dies), `nth` (at which time of getting there), `flag` (a
+file that is made first: whoever takes the victim's place does not die again).
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import signal
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+POINTS: dict[str, tuple[str, str, str]] = {
+    "reading": ("roo.runtime.readers", "Readers.read", "after"),
+    "snapshot": ("roo.runtime.snapshots", "Snapshots._put", "after"),
+    "files are there": ("roo.runtime.snapshots", "Snapshots._finish", "after"),
+    "before the rename": ("roo.checkpoint.folder", "Folder.commit", "before"),
+    "after the rename": ("roo.checkpoint.folder", "Folder.commit", "after"),
+    "restore": ("roo.runtime.resume", "restore_states", "after"),
+    "before the barrier": ("roo.runtime.coordinator", "Coordinator._open_barrier", "before"),
+    "state streams": ("roo.runtime.moving", "Move._give", "after"),
+    "last slice": ("roo.runtime.moving", "Move._end", "after"),
+}
+
+
+def who(pid: int | str) -> str:
+    """A worker's number, "coordinator", or "" for anything else."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except OSError:
+        return ""
+    if "roo.runtime.worker" in words:
+        return words[words.index("roo.runtime.worker") + 2]
+    return "coordinator" if "roo" in words and "run" in words else ""
+
+
+class Trap:
+    """Counts how often its process gets to the point."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.point: str = facts["point"]
+        self._facts = facts
+        self._host = who("self") == str(facts["host"])
+        self._count = 0
+
+    def here(self, point: str) -> None:
+        """This process is at a point."""
+        if not self._host or point != self.point or Path(self._facts["flag"]).exists():
+            return
+        self._count += 1
+        if self._count != self._facts["nth"]:
+            return
+        victim = self._pid(str(self._facts["victim"]))
+        os.close(os.open(self._facts["flag"], os.O_CREAT | os.O_EXCL))
+        os.kill(victim, signal.SIGKILL)
+        if victim == os.getppid():  # stay at the point, as everything does when a machine dies
+            signal.pause()
+
+    def _pid(self, name: str) -> int:
+        if name == who("self"):
+            return os.getpid()
+        if name == "coordinator":
+            return os.getppid()
+        parent = os.getpid() if who("self") == "coordinator" else os.getppid()
+        tasks = Path(f"/proc/{parent}/task")
+        children = " ".join((task / "children").read_text() for task in tasks.iterdir()).split()
+        return next(int(child) for child in children if who(child) == name)
+
+
+def watch(trap: Trap) -> None:
+    """Put the trap into the function that a point names."""
+    module_name, path, when = POINTS[trap.point]
+    owner: Any = import_module(module_name)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    function: Callable[..., Any] = getattr(owner, name)
+
+    @wraps(function)
+    def watched(*words: Any, **options: Any) -> Any:
+        if when == "before":
+            trap.here(trap.point)
+        result = function(*words, **options)
+        if when == "after":
+            trap.here(trap.point)
+        return result
+
+    setattr(owner, name, watched)
+
+
+if "ROO_KILL" in os.environ and who("self"):
+    the_trap = Trap(json.loads(os.environ["ROO_KILL"]))
+    builtins.kill_point = the_trap.here  # type: ignore[attr-defined]
+    if the_trap.point in POINTS:
+        watch(the_trap)
