@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any
 
+from roo.cli.common import add_run_name, complain, key_of
+
 
 def add_scale(subparsers: Any) -> None:
     """`roo scale NAME N|+N|-N`."""
@@ -42,7 +44,7 @@ def _rebalance(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _parser(subparsers: Any, verb: str, help_: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(verb, help=help_, allow_abbrev=False)
-    parser.add_argument("name", metavar="NAME", help="the run: its pipeline's name, or its process")
+    add_run_name(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")
     parser.add_argument("--no-wait", action="store_true", help="ask, and do not wait for the end")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -67,12 +69,13 @@ def _weight(text: str) -> tuple[str, int]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask for the change and follow it; the exit code."""
+    from roo.api import ConnectorError
     from roo.cli.visitor import NoAnswer, Visitor
     from roo.runtime.registry import NoSuchRun
 
     request = arguments.request(arguments)
     try:
-        with Visitor(arguments.name) as visitor:
+        with Visitor(arguments.name, key_of(arguments)) as visitor:
             if arguments.dry_run:
                 answer = visitor.ask_once("change", dry_run=True, **request)
                 return _show_plan(answer, arguments)
@@ -83,6 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     except NoAnswer as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
+    except ConnectorError as error:
+        return complain(error)
 
 
 def _follow(visitor: Any, request: dict[str, Any], arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from roo.api import ConnectorError, Source, Split
 from roo.plan.build import check, make
@@ -14,6 +15,9 @@ from roo.plan.promises import Promise, promises
 from roo.spec.findings import Finding, InvalidPipeline
 from roo.spec.load import load
 from roo.spec.model import PipelineSpec
+
+if TYPE_CHECKING:
+    from roo.runtime.key import Key
 
 WORKERS_MAX = 256
 
@@ -117,6 +121,28 @@ def wants_checkpoints(spec: PipelineSpec) -> bool:
     return spec.checkpoint.asked or all(
         make_source(source.type, source.options).rewindable for source in spec.sources
     )
+
+
+def add_key_option(parser: argparse.ArgumentParser) -> None:
+    """--key FILE."""
+    parser.add_argument("--key", metavar="FILE", default=os.environ.get("ROO_KEY"),
+                        help="the cluster key (`roo key new`; default: $ROO_KEY)")  # fmt: skip
+
+
+def add_run_name(parser: argparse.ArgumentParser) -> None:
+    """NAME, and the key that a run elsewhere asks for."""
+    help_ = "the run: its pipeline's name, its process, or tcp://HOST:PORT with --key"
+    parser.add_argument("name", metavar="NAME", help=help_)
+    add_key_option(parser)
+
+
+def key_of(arguments: argparse.Namespace) -> Key | None:
+    """The key that is named. Raises ConnectorError."""
+    if not arguments.key:
+        return None
+    from roo.runtime.key import read_key
+
+    return read_key(arguments.key)
 
 
 def promises_of(plan: Plan, *, kept: bool) -> list[Promise]:

@@ -19,9 +19,11 @@ VERBS = {
     "status": "watching:add_status",
     "top": "watching:add_top",
     "stop": "watching:add_stop",
+    "join": "join:add_parser",
     "scale": "changing:add_scale",
     "leave": "changing:add_leave",
     "rebalance": "changing:add_rebalance",
+    "key": "key:add_parser",
     "checkpoint": "checkpoint:add_parser",
     "state": "state:add_parser",
 }

@@ -6,11 +6,14 @@ import argparse
 import os
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from roo.cli.common import (
+    add_key_option,
     add_pipeline_options,
     check_connectors,
     complain,
+    key_of,
     load_checked,
     plan_of,
     promises_of,
@@ -19,6 +22,7 @@ from roo.cli.common import (
 from roo.plan.promises import say
 
 if TYPE_CHECKING:
+    from roo.runtime.key import Key
     from roo.status.snapshot import Summary
 
 
@@ -37,6 +41,10 @@ def add_parser(subparsers: Any) -> None:
         action="store_false",
         help="keep no checkpoints: what is lost in a crash is lost",
     )
+    parser.add_argument(
+        "--listen", metavar="ADDRESS", type=_address, help="let machines join at tcp://HOST:PORT"
+    )
+    add_key_option(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     parser.add_argument(
         "--status",
@@ -66,6 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
                   "--json out, or change the sink with --set", file=sys.stderr)  # fmt: skip
             return 2
         plan = plan_of(spec)
+        key = key_of(arguments)
+        if arguments.listen and key is None and not _is_loopback(arguments.listen):
+            print(f"error: whoever reaches {arguments.listen} could run code here; `roo key new` "
+                  "makes a key: give it with --key FILE", file=sys.stderr)  # fmt: skip
+            return 2
         splits = check_connectors(spec)
         folder, resume, opening = None, None, []
         if arguments.checkpoint and wants_checkpoints(spec):
@@ -83,7 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
     stdin_worker = 0 if any(s.type == "stdin" for s in spec.sources) else None
     try:
         with Workers(
-            spec.workers, stdin_worker=stdin_worker, hear_stderr=arguments.status != "none"
+            spec.workers,
+            stdin_worker=stdin_worker,
+            hear_stderr=arguments.status != "none",
+            environ=_environ(arguments.listen, key),
         ) as workers:
             # ZeroMQ is imported here while the workers import it as well.
             from roo.runtime.coordinator import Coordinator, ForcedExit
@@ -92,12 +108,36 @@ def run(arguments: argparse.Namespace) -> int:
             register(workers.folder, spec.name, os.getpid(), arguments.file)
 
             try:
-                summary = Coordinator(plan, splits, workers, view, folder, resume, opening).run()
+                summary = Coordinator(
+                    plan, splits, workers, view, folder, resume, opening, arguments.listen, key
+                ).run()
             except ForcedExit as forced:
                 return forced.code
     except ConnectorError as error:
         return complain(error)
     return _say(summary, as_json=arguments.json, quiet=arguments.status == "none")
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    try:
+        if parts.scheme == "tcp" and parts.hostname and parts.port is not None:
+            return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not tcp://HOST:PORT, like tcp://0.0.0.0:7070")
+
+
+def _is_loopback(address: str) -> bool:
+    return (urlsplit(address).hostname or "") in ("127.0.0.1", "::1", "localhost")
+
+
+def _environ(listen: str | None, key: Key | None) -> dict[str, str]:
+    """What workers are told about other machines."""
+    if listen is None:
+        return {}
+    host = urlsplit(listen).hostname or ""
+    return {"ROO_BIND": host, "ROO_KEY_FILE": key.path if key is not None else ""}
 
 
 def _say(summary: Summary, *, as_json: bool, quiet: bool) -> int:

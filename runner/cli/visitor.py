@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from roo.runtime.key import Key, as_client
 from roo.runtime.registry import find
 
 ANSWER_WITHIN_S = 5.0
@@ -19,16 +21,24 @@ class NoAnswer(Exception):
 
 
 class Visitor:
-    """A line to the door of one run: a context manager. Raises NoSuchRun."""
+    """A line to the door of one run: a context manager. Raises NoSuchRun.
 
-    def __init__(self, name: str) -> None:
+    name: of a run on this machine, or the address that one elsewhere listens at, with its key.
+    """
+
+    def __init__(self, name: str, key: Key | None = None) -> None:
         self.name = name
-        self._address = f"ipc://{Path(find(name).folder) / 'door'}"
+        self._key = key
+        away = name.startswith("tcp://")
+        self._address = name if away else f"ipc://{Path(find(name).folder) / 'door'}"
 
     def __enter__(self) -> Visitor:
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
+        self._socket.identity = b"visitor-" + secrets.token_hex(6).encode()
+        if self._key is not None and self._address.startswith("tcp://"):
+            as_client(self._socket, self._key)
         self._socket.connect(self._address)
         return self
 

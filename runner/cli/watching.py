@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any
 
+from roo.cli.common import add_run_name, complain, key_of
+
 TOP_EVERY_S = 0.5
 STOP_WITHIN_S = 60.0
 
@@ -42,12 +44,13 @@ def add_top(subparsers: Any) -> None:
 
 def _named(subparsers: Any, verb: str, help_: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(verb, help=help_, allow_abbrev=False)
-    parser.add_argument("name", metavar="NAME", help="the run: its pipeline's name, or its process")
+    add_run_name(parser)
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Look; the exit code: 3 where there is no such run, or it does not answer."""
+    from roo.api import ConnectorError
     from roo.cli.visitor import NoAnswer
     from roo.runtime.registry import NoSuchRun
 
@@ -56,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     except (NoSuchRun, NoAnswer) as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
+    except ConnectorError as error:
+        return complain(error)
     except KeyboardInterrupt:
         return 0
 
@@ -83,7 +88,7 @@ def _status(arguments: argparse.Namespace) -> int:
     from roo.cli.visitor import Visitor
     from roo.status.snapshot import from_facts
 
-    with Visitor(arguments.name) as visitor:
+    with Visitor(arguments.name, key_of(arguments)) as visitor:
         status = visitor.ask_once("status")["status"]
     if arguments.json:
         print(json.dumps(status))
@@ -102,7 +107,7 @@ def _stop(arguments: argparse.Namespace) -> int:
     from roo.cli.visitor import Visitor
     from roo.runtime.registry import runs
 
-    with Visitor(arguments.name) as visitor:
+    with Visitor(arguments.name, key_of(arguments)) as visitor:
         visitor.ask_once("stop", now=arguments.now)
         if arguments.no_wait:
             return 0
@@ -127,7 +132,7 @@ def _top(arguments: argparse.Namespace) -> int:
 
     console = Console()
     view = LiveView(console) if console.is_terminal else None
-    with Visitor(arguments.name) as visitor:
+    with Visitor(arguments.name, key_of(arguments)) as visitor:
         if view is not None:
             view.start()
         try:

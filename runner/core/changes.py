@@ -16,7 +16,8 @@ class Refused(Exception):
 
 class Asked(NamedTuple):
     """A change as it was asked for. to: that many workers in all; joins: so many more (fewer where
-    it is negative: the newest leave); leaves: these. weights: new ones. number: who asked.
+    it is negative: the newest leave); leaves: these. weights: new ones. number: who asked. away:
+    those that join run on another machine.
     """
 
     number: int
@@ -24,6 +25,7 @@ class Asked(NamedTuple):
     joins: int = 0
     leaves: tuple[int, ...] = ()
     weights: Mapping[int, int] = {}
+    away: bool = False
 
 
 @dataclass
@@ -75,11 +77,14 @@ class Changes:
         self._free = first_free
         self._fixed = fixed | bound
         self._bound = bound
+        self._away: set[int] = set()
 
     def begin(self, asked: Asked, place: Placement, now_ms: int) -> Change:
         """What is asked for, as things stand now. Raises Refused."""
         joins, leaves, after = self.preview(asked, place)
         self._free += len(joins)
+        if asked.away:
+            self._away |= set(joins)
         return Change(asked.number, joins, leaves, place, after, now_ms)
 
     def preview(
@@ -97,7 +102,8 @@ class Changes:
         if stuck:
             reader = place.readers[stuck[0]]
             raise Refused(f"worker {reader} can't leave: it reads stdin, which nobody else can")
-        after = place.changed(joins, leaves, weights=asked.weights, fixed=self._fixed)
+        after = place.changed(joins, leaves, weights=asked.weights, fixed=self._fixed,
+                              away=self._away.union(joins if asked.away else ()))  # fmt: skip
         return joins, leaves, after
 
     def _who(self, asked: Asked, place: Placement) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from roo.core.slicing import reslice
-from roo.core.table import Table
+from roo.core.table import Table, hash64
 
 
 @dataclass(frozen=True)
@@ -63,22 +63,27 @@ class Placement:
         *,
         weights: Mapping[int, int] | None = None,
         fixed: Iterable[int] = (),
+        away: Iterable[int] = (),
     ) -> Placement:
         """After some workers have joined and others left, all at once.
 
         Keys move only to those that join and from those that leave (unless weights change), sinks
         only from those that leave; splits are shared out evenly, except those in `fixed`, which
-        move only when their reader leaves. weights: new ones.
+        move only when their reader leaves. weights: new ones. away: workers on other machines: a
+        sink moves there only when there is nobody else.
         """
         gone = set(leaves)
         workers = (*(w for w in self.workers if w not in gone), *sorted(joins))
         merged = {**self.weights, **(weights or {})}
         merged = {w: n for w, n in merged.items() if w in workers}
         table = reslice(self.table, {w: merged.get(w, 1) for w in workers})
-        homes = {
-            sink: table.owner_of(sink) if home in gone else home
-            for sink, home in self.homes.items()
-        }
+        near = [w for w in workers if w not in set(away)] or list(workers)
+
+        def home_of(sink: str) -> int:
+            owner = table.owner_of(sink)
+            return owner if owner in near else near[hash64(sink) % len(near)]
+
+        homes = {sink: home_of(sink) if home in gone else home for sink, home in self.homes.items()}
         readers = _shared_out(self.readers, workers, frozenset(fixed))
         return Placement(table, workers, homes, readers, merged)
 

@@ -10,6 +10,7 @@ from roo.api import Split
 from roo.core.placement import Placement
 from roo.plan.model import Plan
 from roo.runtime.suspects import Suspicion
+from roo.runtime.transport import Address
 
 if TYPE_CHECKING:  # most of a checkpoint's code is not needed to start
     from roo.checkpoint.manifest import Manifest
@@ -25,9 +26,12 @@ class Hello(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """Everything is built, restored, opened and preloaded. sinks: what open writers note now."""
+    """Everything is built, restored, opened and preloaded. sinks: what open writers note now. port:
+    where data comes in from other machines, 0 where it does not.
+    """
 
     sinks: dict[str, Any]
+    port: int
 
 
 class Ended(NamedTuple):
@@ -110,7 +114,7 @@ class Assignment(NamedTuple):
 
     place: who has what, this worker included. before: for one that joins, who had it before; None:
     it is there from the start. gone: workers that the run has had and has no more, whose sinks this
-    one rolls back. data: the address of its data socket. checkpoints: where snapshots go; None: no
+    one rolls back. checkpoints: where snapshots go; None: no
     checkpoints. resume: the checkpoint to go on from. suspicion: what may end the worker.
     """
 
@@ -120,7 +124,6 @@ class Assignment(NamedTuple):
     before: Placement | None
     splits: dict[int, tuple[str, Split]]
     gone: tuple[int, ...]
-    data: str
     checkpoints: Path | None
     resume: Manifest | None
     suspicion: Suspicion
@@ -132,7 +135,7 @@ class Assignment(NamedTuple):
 class Go(NamedTuple):
     """Everyone is ready: connect to each other, by these addresses, and begin."""
 
-    data: dict[int, str]
+    data: dict[int, Address]
 
 
 class Barrier(NamedTuple):
@@ -143,7 +146,7 @@ class Barrier(NamedTuple):
     barrier: int
     last: bool
     after: Placement | None
-    data: dict[int, str]
+    data: dict[int, Address]
 
 
 class Splits(NamedTuple):

@@ -9,11 +9,12 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from roo.api import Split
+from roo.api import ConnectorError, Split
 from roo.core import run_events as core
 from roo.core.changes import Asked
 from roo.core.coordinator import CoordinatorCore
@@ -23,13 +24,16 @@ from roo.plan.model import Plan
 from roo.runtime import control
 from roo.runtime.commits import CommitError, Commits
 from roo.runtime.door import Door, placed
+from roo.runtime.hosts import Host, Hosts
+from roo.runtime.key import Key
 from roo.runtime.limits import exceeded
+from roo.runtime.lines import Lines, Peer
 from roo.runtime.moved import say_change, say_moved, weights_by_load
 from roo.runtime.outlets import make_source
 from roo.runtime.process import Workers, say_exit
 from roo.runtime.suspects import Suspects, path_of, read_note
 from roo.runtime.tally import Tally
-from roo.runtime.transport import ipc, open_socket, readable
+from roo.runtime.transport import Address, ipc
 from roo.status import View
 from roo.status.snapshot import Summary
 
@@ -83,7 +87,7 @@ class Coordinator:
     """One run on this machine. `run` returns its summary; the outcome is in it.
 
     checkpoints: the locked folder that they are kept in; None: none are. resume: the one to go on
-    from. opening: what is said first.
+    from. opening: what is said first. listen: where other machines may join, with the key.
     """
 
     def __init__(
@@ -95,6 +99,8 @@ class Coordinator:
         checkpoints: Folder | None = None,
         resume: Manifest | None = None,
         opening: Sequence[str] = (),
+        listen: str | None = None,
+        key: Key | None = None,
     ) -> None:
         self._plan = plan
         self._opening = opening
@@ -137,7 +143,14 @@ class Coordinator:
         self._opened: dict[int, dict[str, Any]] = {}
         self._started_s = time.monotonic()
         self._tally = Tally(plan, place, splits, self._started_s)
-        self._identities: dict[int, bytes] = {}
+        self._listen, self._key = listen, key
+        self._peers: dict[int, Peer] = {}
+        self._addresses: dict[int, Address] = {}
+        # Who asked for a change to join from another machine; how its workers get to run there.
+        self._asking: dict[int, Host] = {}
+        self._exited_elsewhere: dict[int, int] = {}
+        self._next_number = -1
+        self._refused = 0
         self._heard_s = dict.fromkeys(place.workers, self._started_s)
         self._stderr: dict[int, _Lines] = {}
         self._signals = 0
@@ -164,28 +177,43 @@ class Coordinator:
         return make_source(spec.type, spec.options).rewindable
 
     def run(self) -> Summary:
-        """Until the run has ended. Raises ForcedExit on a second signal."""
+        """Until the run has ended. Raises ForcedExit on a second signal, ConnectorError."""
+        context: zmq.Context[Any] = zmq.Context()
+        try:
+            self._lines = Lines(context, self._workers.folder, self._listen, self._key)
+        except ConnectorError:
+            context.destroy(0)
+            raise
         wake_read, wake_write = socket.socketpair()
         wake_write.setblocking(False)
         before = signal.set_wakeup_fd(wake_write.fileno())
         handlers = {n: signal.signal(n, self._signal) for n in (signal.SIGINT, signal.SIGTERM)}
-        context: zmq.Context[Any] = zmq.Context()
         self._view.start()
         for line in self._opening:
             self._event(line)
         try:
-            self._socket = open_socket(context, zmq.ROUTER)
-            self._socket.bind(ipc(self._workers.folder, "control"))
+            if self._lines.endpoint:
+                self._event(f"listening at {self._lines.endpoint} for `roo join`")
+            folder = self._commits.folder.path if self._commits is not None else None
+            self._hosts = Hosts(
+                self._plan,
+                folder,
+                self._lines.send,
+                self._host_joins,
+                self._host_leaves,
+                self._host_exited,
+            )
             self._door = Door(context, ipc(self._workers.folder, "door"), self)
             self._poller = zmq.Poller()
             self._poller.register(self._door.socket, zmq.POLLIN)
-            self._poller.register(self._socket, zmq.POLLIN)
+            for socket_ in self._lines.sockets:
+                self._poller.register(socket_, zmq.POLLIN)
             self._poller.register(wake_read, zmq.POLLIN)
             self._listen_to_workers()
             look_s = time.monotonic()
             while self._summary is None:
                 for ready, _ in self._poller.poll(self._tick_ms):
-                    if ready is self._socket:
+                    if ready in self._lines.sockets:
                         self._hear()
                     elif ready is self._door.socket:
                         self._door.hear()
@@ -204,6 +232,8 @@ class Coordinator:
                     look_s = time.monotonic()
                     self._look(look_s)
             self._door.close(GOODBYE_MS)
+            self._hosts.end_all("")
+            self._lines.close(GOODBYE_MS)
             self._workers.wait()
             self._hear_the_rest()
             return self._summary
@@ -212,6 +242,7 @@ class Coordinator:
                 signal.signal(number, handler)
             signal.set_wakeup_fd(before)
             self._view.stop()
+            self._lines.close(0)
             context.destroy(0)
             wake_read.close()
             wake_write.close()
@@ -223,6 +254,22 @@ class Coordinator:
         self._event("stopping: finishing what has been read (again to stop at once)")
 
     # What the door asks
+
+    def _host_joins(self, host: Host) -> None:
+        """Another machine offers workers: they join as any others do."""
+        asked = Asked(self._next_number, joins=host.wants, away=True)
+        self._next_number -= 1  # the door's numbers go up
+        self._asking[asked.number] = host
+        self.change(asked)
+
+    def _host_leaves(self, host: Host) -> None:
+        self.change(Asked(self._next_number, leaves=tuple(host.workers)))
+        self._next_number -= 1
+
+    def _host_exited(self, worker: int, attempt: int, code: int) -> None:
+        """Its last words may still be on the way: it is lost at the next look but one."""
+        if attempt == self._core.attempt:
+            self._exited_elsewhere[worker] = code
 
     def change(self, asked: Asked) -> None:
         """Workers are to come or go."""
@@ -296,22 +343,34 @@ class Coordinator:
             self._stop_listening(fileno)
 
     def _hear(self) -> None:
-        while readable(self._socket):
-            identity, packed = self._socket.recv_multipart()
-            attempt, index = map(int, identity.split(b"-")[1:])
+        for peer, packed in self._lines.receive():
+            if peer.identity.startswith(b"visitor-"):
+                self._door.take(partial(self._lines.send, peer), packed)
+                continue
+            if peer.identity.startswith(b"host-"):
+                self._hosts.hear(peer, pickle.loads(packed))
+                continue
+            attempt, index = map(int, peer.identity.split(b"-")[1:])
             if attempt != self._core.attempt:
                 continue  # from a worker that has been replaced
-            if index not in self._workers.processes:
+            if index not in self._heard_s:
                 continue  # it has left
             self._heard_s[index] = time.monotonic()
-            self._take(index, identity, pickle.loads(packed))
+            self._take(index, peer, pickle.loads(packed))
+        refused = self._lines.refused()
+        if refused and not self._refused:
+            self._event("a connection without the cluster key was refused (said once)")
+        self._refused += refused
 
-    def _take(self, worker: int, identity: bytes, message: Any) -> None:
+    def _take(self, worker: int, peer: Peer, message: Any) -> None:
         match message:
             case control.Hello():
-                self._identities[worker] = identity
+                self._peers[worker] = peer
                 self._send(worker, self._assignment(worker))
-            case control.Ready(sinks):
+            case control.Ready(sinks, port):
+                host = self._hosts.host_of(worker)
+                where = (host.peer.identity.decode(), host.address) if host else ("", "")
+                self._addresses[worker] = Address(*where, port)
                 self._opened[worker] = sinks
                 self._handle(core.WorkerReady(worker))
             case control.Ended(version):
@@ -332,6 +391,7 @@ class Coordinator:
             case control.Said(line):
                 self._event(line)
             case control.WorkerStats():
+                message.monotonic_s = time.monotonic()  # another machine has another clock
                 before = self._tally.now.get(worker)
                 self._tally.report(message)
                 if before is not None and message.moved_keys != before.moved_keys:
@@ -345,12 +405,9 @@ class Coordinator:
         return control.Assignment(
             self._plan, worker, place, joining.before if joining is not None and joins else None,
             self._splits, tuple(sorted(self._ever - set(place.workers))) if there else (),
-            self._address(worker), commits.folder.path if commits else None,
+            commits.folder.path if commits else None,
             commits.latest if commits and not joins else None, self._suspects.suspicion,
         )  # fmt: skip
-
-    def _address(self, worker: int) -> str:
-        return ipc(self._workers.folder, f"data-{self._core.attempt}-{worker}")
 
     # Doing
 
@@ -379,6 +436,7 @@ class Coordinator:
                     self._broadcast(control.Exit())
                 case core.Kill():
                     self._workers.kill()
+                    self._hosts.kill()
                 case core.End(outcome, error):
                     self._end(outcome.value, error)
 
@@ -394,7 +452,7 @@ class Coordinator:
         # Joiners answer to leavers too, while their states come.
         there = {*self._core.placement.workers, *self._core.change_workers}
         for worker in workers:
-            self._send(worker, control.Go({w: self._address(w) for w in there}))
+            self._send(worker, control.Go({w: self._addresses[w] for w in there}))
 
     # Changes of workers
 
@@ -405,7 +463,7 @@ class Coordinator:
         self._moves.clear()
         before = self._core.placement.workers
         joins = set(after.workers).difference(before) if after is not None else set()
-        message = control.Barrier(barrier, last, after, {w: self._address(w) for w in joins})
+        message = control.Barrier(barrier, last, after, {w: self._addresses[w] for w in joins})
         for worker in before:
             self._send(worker, message)
 
@@ -413,7 +471,12 @@ class Coordinator:
         """Workers that are to join: they start while everything goes on."""
         self._joining = start
         self._ever |= set(start.workers)
-        self._workers.spawn(start.workers, self._core.attempt)
+        change = self._core.change
+        host = self._asking.pop(change.number, None) if change is not None else None
+        if host is not None:
+            self._hosts.spawn(host, start.workers, self._core.attempt)
+        else:
+            self._workers.spawn(start.workers, self._core.attempt)
         self._heard_s |= dict.fromkeys(start.workers, time.monotonic())
         self._listen_to_workers()
 
@@ -429,8 +492,15 @@ class Coordinator:
             if done:
                 self._send(worker, control.Exit())
             self._workers.dismiss(worker, kill=not done)
+            self._hosts.dismiss(worker, kill=not done)
             self._tally.left(worker)
-            for known in (self._identities, self._heard_s, self._opened):
+            for known in (
+                self._exited_elsewhere,
+                self._peers,
+                self._heard_s,
+                self._opened,
+                self._addresses,
+            ):
                 known.pop(worker, None)
         self._broadcast(control.Left(workers))
 
@@ -448,6 +518,9 @@ class Coordinator:
                 self._moves.clear()
             case core.ChangeOver(_, why_not) if why_not:
                 self._event(f"no change of workers: {why_not}")
+                host = self._asking.pop(effect.number, None)
+                if host is not None:
+                    self._hosts.end(host, why_not)
         if isinstance(effect, (core.ChangeBegun, core.ChangeQueued, core.ChangeOver)):
             self._door.tell(effect, moves)
         self._tally.place = self._core.placement
@@ -483,13 +556,16 @@ class Coordinator:
     def _respawn(self) -> None:
         self._restart_at_s = None
         self._hear_the_rest()
-        self._identities.clear()
+        self._peers.clear()
         self._opened.clear()
+        self._addresses.clear()
         self._gone.clear()
         self._tally.roll_back()
         self._joining = None
+        self._exited_elsewhere.clear()
         self._tally.place = place = self._core.placement
-        self._workers.respawn(place.workers, self._core.attempt)
+        here = self._hosts.respawn(place.workers, self._core.attempt)
+        self._workers.respawn(here, self._core.attempt)
         self._heard_s = dict.fromkeys(place.workers, time.monotonic())
         self._listen_to_workers()
 
@@ -502,12 +578,12 @@ class Coordinator:
         self._summary = self._tally.summary(outcome, seconds, error)
 
     def _send(self, worker: int, message: Any) -> None:
-        self._socket.send_multipart([self._identities[worker], pickle.dumps(message, 5)])
+        self._lines.send(self._peers[worker], pickle.dumps(message, 5))
 
     def _broadcast(self, message: Any) -> None:
         """To all that work: one that is to join hears nothing before its Go."""
         for worker in self._core.placement.workers:
-            if worker in self._identities:
+            if worker in self._peers:
                 self._send(worker, message)
 
     def _event(self, line: str) -> None:
@@ -523,11 +599,13 @@ class Coordinator:
             if now_s >= self._restart_at_s:
                 self._respawn()
             return
-        for worker, code in self._workers.exited():
+        for worker, code in [*self._workers.exited(), *self._exited_elsewhere.items()]:
             # Its last words may still be on the way: they say more than its exit code.
             if worker in self._gone:
                 self._lost(worker, say_exit(code))
             self._gone.add(worker)
+        for host in self._hosts.look(now_s, self._plan.spec.cluster.timeout_s):
+            self._event(f"{host.name} has given no sign of life: its workers start again here")
         for worker, process in self._workers.left():
             if process.stderr is not None:
                 fileno = process.stderr.fileno()
@@ -544,7 +622,8 @@ class Coordinator:
             for worker, heard_s in list(self._heard_s.items()):
                 if now_s - heard_s > patience_s:
                     what = f"gave no sign of life for {patience_s:g} s"
-                    self._workers.processes[worker].kill()
+                    if worker in self._workers.processes:
+                        self._workers.processes[worker].kill()
                     self._lost(worker, what)
                     break
         self._door.tell_progress()

@@ -7,7 +7,9 @@ request names a command; every answer repeats its number, and the last one has `
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from roo.runtime.coordinator import Coordinator
 
 REQUEST_BYTES_MAX = 64 * 1024
+Say = Callable[[bytes], None]
 
 
 class Door:
@@ -39,24 +42,31 @@ class Door:
         self.socket.bind(address)
         self._run = run
         self._number = 0
-        self._askers: dict[int, bytes] = {}
+        self._askers: dict[int, Say] = {}
         self._under_way: tuple[int, float] | None = None
 
     def hear(self) -> None:
         """Take in what has been asked."""
         while readable(self.socket):
             identity, *frames = self.socket.recv_multipart()
-            try:
-                request = json.loads(frames[0])
-                answer = self._answer(identity, request)
-            except Refused as error:
-                answer = {"done": True, "why_not": str(error)}
-            except (ValueError, KeyError, TypeError, IndexError):
-                answer = {"done": True, "why_not": "this is not a request that this Roo knows"}
-            if answer is not None:
-                self._say(identity, answer)
+            self.take(partial(self._send, identity), frames[0])
 
-    def _answer(self, identity: bytes, request: dict[str, Any]) -> dict[str, Any] | None:
+    def take(self, say: Say, packed: bytes) -> None:
+        """One request, whichever way it came. say: sends an answer there."""
+        try:
+            request = json.loads(packed)
+            answer = self._answer(say, request)
+        except Refused as error:
+            answer = {"done": True, "why_not": str(error)}
+        except (ValueError, KeyError, TypeError, IndexError):
+            answer = {"done": True, "why_not": "this is not a request that this Roo knows"}
+        if answer is not None:
+            _tell(say, answer)
+
+    def _send(self, identity: bytes, packed: bytes) -> None:
+        self.socket.send_multipart([identity, packed])
+
+    def _answer(self, say: Say, request: dict[str, Any]) -> dict[str, Any] | None:
         command = request["command"]
         if command == "status":
             return {"done": True, "status": self._run.status()}
@@ -74,7 +84,7 @@ class Door:
         if request.get("dry_run"):
             before, after = self._run.preview(asked)
             return {"done": True, **self.plan(before, after)}
-        self._askers[self._number] = identity
+        self._askers[self._number] = say
         self._run.change(asked)
         return None
 
@@ -94,7 +104,7 @@ class Door:
                 answer = {"done": True, "why_not": why_not, **facts_of_move(moves)}
                 self._askers.pop(effect.number, None)
         if asker is not None:
-            self._say(asker, answer)
+            _tell(asker, answer)
 
     def tell_progress(self) -> None:
         """How far the change under way is."""
@@ -104,7 +114,7 @@ class Door:
         asker = self._askers.get(number)
         if asker is not None:
             keys = self._run.moved_keys
-            self._say(asker, {"progress": True, "keys": keys, "of": max(round(expected), keys)})
+            _tell(asker, {"progress": True, "keys": keys, "of": max(round(expected), keys)})
 
     def plan(self, before: Placement, after: Placement) -> dict[str, Any]:
         """Intervals, shares, keys and bytes of each worker, before and after; keys and bytes
@@ -144,14 +154,15 @@ class Door:
             for start, end, giver, _ in moved(before.table, after.table)
         )
 
-    def _say(self, identity: bytes, answer: dict[str, Any]) -> None:
-        self.socket.send_multipart([identity, json.dumps(answer).encode()])
-
     def close(self, linger_ms: int) -> None:
         """Those that still wait are told that the run is over."""
-        for identity in self._askers.values():
-            self._say(identity, {"done": True, "why_not": "the run has ended"})
+        for say in self._askers.values():
+            _tell(say, {"done": True, "why_not": "the run has ended"})
         self.socket.close(linger_ms)
+
+
+def _tell(say: Say, answer: dict[str, Any]) -> None:
+    say(json.dumps(answer).encode())
 
 
 def placed(place: Placement) -> dict[str, Any]:

@@ -111,7 +111,8 @@ class Outlet:
         self.messages += messages
         if self.sink.takes_bytes:
             self.bytes_written += len(data)
-        self._latency.add(time.monotonic_ns() - read_ns, messages)
+        if read_ns:
+            self._latency.add(time.monotonic_ns() - read_ns, messages)
 
     def _plugin_failed(self, error: Exception, data: Any) -> NoReturn:
         traceback = error.__traceback__

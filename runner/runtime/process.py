@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from roo.runtime.run_folder import RunFolder
@@ -25,11 +25,20 @@ class Workers:
 
     stdin_worker: the one that gets this process's stdin. hear_stderr: what workers write to stderr
     (a plugin's prints, a crash) comes through pipes, for a view that owns the terminal; else they
-    write to this process's own.
+    write to this process's own. environ: what they find in their environment besides.
     """
 
-    def __init__(self, count: int, *, stdin_worker: int | None, hear_stderr: bool) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        stdin_worker: int | None,
+        hear_stderr: bool,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.count = count
+        self.attempt = 1
+        self._environ = {**os.environ, **(environ or {})}
         self.stdin_worker = stdin_worker
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self._dismissed: dict[int, subprocess.Popen[bytes]] = {}
@@ -67,6 +76,7 @@ class Workers:
         Signals are ignored meanwhile, and so in the workers from their first instruction: a Ctrl-C
         reaches the whole process group, and it is the coordinator that answers it.
         """
+        self.attempt = attempt
         before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             for index in workers:
@@ -76,6 +86,7 @@ class Workers:
                     stdin=None if index == self.stdin_worker else subprocess.DEVNULL,
                     stderr=subprocess.PIPE if self._hear_stderr else None,
                     pass_fds=(self._lifeline_end,),
+                    env=self._environ,
                 )
         finally:
             for number, handler in before.items():

@@ -10,11 +10,13 @@ import pickle
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import zmq
 
 from roo.core.batch import Batch, Header, Kind, Origin
+from roo.runtime.key import Key, as_client, as_server, guard
 from roo.runtime.payload import Keyed, pack, unpack
 
 _HEADER = struct.Struct("<BIIQIIqQIQiiqq")
@@ -40,12 +42,48 @@ def readable(socket: zmq.Socket[Any]) -> bool:
     return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
+class Address(NamedTuple):
+    """Where a worker's data socket is. place: the machine it runs on, "" being the coordinator's;
+    within one place it is found in the run's folder. host: "" for the coordinator's machine, as
+    whoever connects has come to know it.
+    """
+
+    place: str
+    host: str
+    port: int
+
+
+class Site(NamedTuple):
+    """Where a process of a run is. control: the coordinator's address. bind: the interface that
+    data is taken in on from other machines, None where there are none.
+    """
+
+    folder: str
+    control: str
+    place: str = ""
+    bind: str | None = None
+    key: Key | None = None
+
+    def data_at(self, worker: int, attempt: int) -> str:
+        """The data socket of a worker in this very place."""
+        return ipc(self.folder, f"data-{attempt}-{worker}")
+
+    def way_to(self, worker: int, attempt: int, address: Address) -> str:
+        """The data socket of any worker."""
+        if address.place == self.place:
+            return self.data_at(worker, attempt)
+        return f"tcp://{address.host or urlsplit(self.control).hostname}:{address.port}"
+
+
 class Control:
     """A worker's line to the coordinator. Messages are those of `roo.runtime.control`."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, identity: str) -> None:
+    def __init__(self, context: zmq.Context[Any], site: Site, identity: str) -> None:
         self.socket = open_socket(context, zmq.DEALER)
         self.socket.setsockopt(zmq.IDENTITY, identity.encode())
+        if site.key is not None and site.control.startswith("tcp:"):
+            as_client(self.socket, site.key)
+        address = site.control
         self.socket.connect(address)
 
     def send(self, message: Any) -> None:
@@ -67,19 +105,38 @@ class Control:
 class Data:
     """The data sockets of one worker: batches, barriers and credit, to and from its peers."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, worker: int) -> None:
+    def __init__(self, context: zmq.Context[Any], site: Site, worker: int, attempt: int) -> None:
         self._context = context
+        self._site = site
         self._worker = worker
-        self.socket = open_socket(context, zmq.PULL)
-        self.socket.bind(address)
+        self._attempt = attempt
+        here = open_socket(context, zmq.PULL)
+        here.bind(site.data_at(worker, attempt))
+        self.sockets = [here]
+        self.port = 0
+        self._guardian: Any = None
+        if site.bind is not None:
+            away = open_socket(context, zmq.PULL)
+            if site.key is not None:
+                self._guardian = guard(context, site.key)
+                as_server(away, site.key)
+            self.port = away.bind_to_random_port(f"tcp://{site.bind}")
+            self.sockets.append(away)
         self._peers: dict[int, zmq.Socket[Any]] = {}
 
-    def connect(self, addresses: Mapping[int, str]) -> None:
+    @property
+    def has_come(self) -> bool:
+        """Whether something has come in."""
+        return any(map(readable, self.sockets))
+
+    def connect(self, addresses: Mapping[int, Address]) -> None:
         """Connect to peers that are bound, by worker."""
         for peer, address in addresses.items():
             if peer != self._worker and peer not in self._peers:
                 self._peers[peer] = open_socket(self._context, zmq.PUSH)
-                self._peers[peer].connect(address)
+                if self._site.key is not None and address.place != self._site.place:
+                    as_client(self._peers[peer], self._site.key)
+                self._peers[peer].connect(self._site.way_to(peer, self._attempt, address))
 
     def forget(self, workers: Iterable[int]) -> None:
         """Peers that have left: nothing goes to them any more."""
@@ -94,16 +151,24 @@ class Data:
         self._peers[receiver].send_multipart([packed, *frames])
 
     def receive(self) -> Iterator[tuple[Header, list[bytes]]]:
-        """What has come in by now."""
-        while readable(self.socket):
-            packed, *frames = self.socket.recv_multipart()
-            fields: tuple[Any, ...] = _HEADER.unpack(packed)
-            header = Header._make((Kind(fields[0]), *fields[1:-4], Origin(*fields[-4:])))
-            yield header, frames
+        """What has come in by now. What comes from another machine has no time of reading: clocks
+        can't be compared.
+        """
+        for socket in self.sockets:
+            while readable(socket):
+                packed, *frames = socket.recv_multipart()
+                fields: tuple[Any, ...] = _HEADER.unpack(packed)
+                header = Header._make((Kind(fields[0]), *fields[1:-4], Origin(*fields[-4:])))
+                if socket is not self.sockets[0]:
+                    header = header._replace(read_ns=0)
+                yield header, frames
 
     def close(self, linger_ms: int) -> None:
         """Close, giving what is still to be sent at most so long."""
-        self.socket.close(0)
+        if self._guardian is not None:
+            self._guardian.stop()  # before its context ends: it would never notice
+        for socket in self.sockets:
+            socket.close(0)
         for peer in self._peers.values():
             peer.close(linger_ms)
 

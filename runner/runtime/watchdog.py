@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from roo.runtime import control
-from roo.runtime.transport import Control, ipc
+from roo.runtime.transport import Control, Site
 
 if TYPE_CHECKING:
     from roo.runtime.worker import Worker
@@ -49,10 +49,10 @@ class Watchdog:
     coordinator's: it closes when that dies, by whatever means.
     """
 
-    def __init__(self, folder: str, identity: str, lifeline: int) -> None:
+    def __init__(self, site: Site, identity: str, lifeline: int) -> None:
         # A context of its own: closing the worker's must not wait for this thread to wake.
         self._context: zmq.Context[Any] = zmq.Context()
-        self._folder = folder
+        self._site = site
         self._identity = identity
         self._lifeline = lifeline
         self._worker: Worker | None = None
@@ -88,7 +88,7 @@ class Watchdog:
                     line.close(0)
                 return
             if line is None:
-                line = Control(self._context, ipc(self._folder, "control"), self._identity)
+                line = Control(self._context, self._site, self._identity)
             stats = self._stats()
             if stats is not None:
                 line.send(stats)

@@ -36,6 +36,7 @@ from roo.core.worker import (
     Event,
     GiveCredit,
     Link,
+    ProtocolError,
     Ran,
     ReadSplit,
     RunStage,
@@ -50,6 +51,7 @@ from roo.core.worker import (
 )
 from roo.runtime import control
 from roo.runtime.failures import PoisonMessage, RunFailure, plain, render, say, users_frames
+from roo.runtime.key import read_key
 from roo.runtime.latency import Histogram
 from roo.runtime.outlets import Outlet, make_sink
 from roo.runtime.payload import Keyed, own
@@ -57,7 +59,7 @@ from roo.runtime.preload import keys_of
 from roo.runtime.readers import Readers
 from roo.runtime.stages import Made, Stages
 from roo.runtime.suspects import Notebook, path_of
-from roo.runtime.transport import Control, Data, frames_of, ipc, payload_of, readable
+from roo.runtime.transport import Control, Data, Site, frames_of, ipc, payload_of, readable
 from roo.runtime.watchdog import Activity, Watchdog
 
 if TYPE_CHECKING:
@@ -134,7 +136,8 @@ class Worker:
         self._notebook: Notebook | None = None
         self._poller = zmq.Poller()
         self._poller.register(self.control.socket, zmq.POLLIN)
-        self._poller.register(self.data.socket, zmq.POLLIN)
+        for socket in self.data.sockets:
+            self._poller.register(socket, zmq.POLLIN)
 
     def _writes_here(self, stage: int, sink: str) -> bool:
         """Whether a sink without a single writer gets messages from a stage."""
@@ -223,7 +226,7 @@ class Worker:
         """Until the coordinator says exit."""
         self._perform(Started())
         while True:
-            if readable(self.data.socket):
+            if self.data.has_come:
                 self._receive()
             if readable(self.control.socket) and self._obey():
                 return
@@ -600,6 +603,14 @@ def _tune_collector() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
+def _site(folder: str) -> Site:
+    """Where this process is: by its environment, where others than the coordinator start it."""
+    environ = os.environ
+    key = read_key(environ["ROO_KEY_FILE"]) if environ.get("ROO_KEY_FILE") else None
+    address = environ.get("ROO_CONTROL") or ipc(folder, "control")
+    return Site(folder, address, environ.get("ROO_PLACE", ""), environ.get("ROO_BIND"), key)
+
+
 def _keep_stdout_for_data() -> int:
     """A descriptor for a stdout sink alone; what plugins print to stdout goes to stderr."""
     data = os.dup(1)
@@ -616,8 +627,9 @@ def main(arguments: list[str]) -> NoReturn:
     stdout_fd = _keep_stdout_for_data()
     sys.path.insert(0, os.getcwd())  # noqa: PTH109
     context: zmq.Context[Any] = zmq.Context()
-    line = Control(context, ipc(folder, "control"), f"worker-{attempt}-{index}")
-    watchdog = Watchdog(folder, f"watchdog-{attempt}-{index}", lifeline)
+    site = _site(folder)
+    line = Control(context, site, f"worker-{attempt}-{index}")
+    watchdog = Watchdog(site, f"watchdog-{attempt}-{index}", lifeline)
     watchdog.start()
     line.send(control.Hello(os.getpid()))
     code = 1
@@ -627,12 +639,12 @@ def main(arguments: list[str]) -> NoReturn:
         line.socket.poll()
         assignment = line.receive()
         assert isinstance(assignment, control.Assignment)
-        data = Data(context, assignment.data, assignment.worker)
+        data = Data(context, site, index, attempt)
         worker = Worker(assignment, line, data, stdout_fd, folder)
         watchdog.watch(worker)
         worker.prepare()
         _tune_collector()
-        line.send(control.Ready(worker.noted()))
+        line.send(control.Ready(worker.noted(), data.port))
         line.socket.poll()
         go = line.receive()
         if type(go) is control.Go:
@@ -644,6 +656,11 @@ def main(arguments: list[str]) -> NoReturn:
         if worker is not None:
             line.send(worker.stats())  # so that the summary counts what had come this far
         line.send(control.Failed(failure.error))
+    except ProtocolError as error:
+        if site.bind is None:
+            raise
+        # A connection to another machine broke, and took something with it: all go back.
+        line.send(control.Said(f"worker {index}: {error}"))
     except BrokenPipeError:
         line.send(control.Quit())
     except api.ConnectorError as error:
