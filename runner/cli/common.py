@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from roo.api import ConnectorError, Source, Split
 from roo.plan.build import check, make
@@ -127,6 +128,17 @@ def add_key_option(parser: argparse.ArgumentParser) -> None:
     """--key FILE."""
     parser.add_argument("--key", metavar="FILE", default=os.environ.get("ROO_KEY"),
                         help="the cluster key (`roo key new`; default: $ROO_KEY)")  # fmt: skip
+
+
+def tcp_address(text: str) -> str:
+    """tcp://HOST:PORT, as argparse wants it checked."""
+    parts = urlsplit(text)
+    try:
+        if parts.scheme == "tcp" and parts.hostname and parts.port is not None:
+            return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not tcp://HOST:PORT, like tcp://0.0.0.0:7070")
 
 
 def add_run_name(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from roo.cli.common import add_key_option, complain, key_of
+from roo.cli.common import add_key_option, complain, key_of, tcp_address
 
 
 def add_parser(subparsers: Any) -> None:
@@ -15,7 +15,8 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "join", help="start workers here for a run on another machine", allow_abbrev=False
     )
-    parser.add_argument("address", metavar="ADDRESS", help="what it listens at: tcp://HOST:PORT")
+    parser.add_argument("address", metavar="ADDRESS", type=tcp_address,
+                        help="what it listens at: tcp://HOST:PORT")  # fmt: skip
     parser.add_argument("--workers", metavar="N", type=_count, default=1, help="so many (1)")
     parser.add_argument("--advertise", metavar="HOST",
                         help="where others reach this machine (default: found out)")  # fmt: skip

@@ -17,6 +17,7 @@ from roo.cli.common import (
     load_checked,
     plan_of,
     promises_of,
+    tcp_address,
     wants_checkpoints,
 )
 from roo.plan.promises import say
@@ -42,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
         help="keep no checkpoints: what is lost in a crash is lost",
     )
     parser.add_argument(
-        "--listen", metavar="ADDRESS", type=_address, help="let machines join at tcp://HOST:PORT"
+        "--listen", metavar="ADDRESS", type=tcp_address, help="let machines join at tcp://HOST:PORT"
     )
     add_key_option(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
@@ -116,16 +117,6 @@ def run(arguments: argparse.Namespace) -> int:
     except ConnectorError as error:
         return complain(error)
     return _say(summary, as_json=arguments.json, quiet=arguments.status == "none")
-
-
-def _address(text: str) -> str:
-    parts = urlsplit(text)
-    try:
-        if parts.scheme == "tcp" and parts.hostname and parts.port is not None:
-            return text
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r} is not tcp://HOST:PORT, like tcp://0.0.0.0:7070")
 
 
 def _is_loopback(address: str) -> bool:
