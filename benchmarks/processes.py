@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.settings import ROOT
@@ -23,14 +24,33 @@ class CommandFailed(Exception):
     """A candidate ended with an exit code other than 0, or did not do what was waited for."""
 
 
-def roo(pipeline: str, workers: int, **settings: object) -> list[str | Path]:
-    """The command that runs `benchmarks/jobs/PIPELINE.yaml`.
+@dataclass(frozen=True)
+class Keep:
+    """Where a run keeps checkpoints, and the time from the end of one to the start of the next."""
+
+    folder: Path
+    every_ms: int
+
+
+def roo(
+    pipeline: str,
+    workers: int,
+    *,
+    keep: Keep | None = None,
+    status: str = "none",
+    **settings: object,
+) -> list[str | Path]:
+    """The command that runs `benchmarks/jobs/PIPELINE.yaml`, without checkpoints unless `keep`.
 
     settings: a path in the file with __ for its dots, and the value: `sources__lines__path=p`.
     """
     file = ROOT / "benchmarks" / "jobs" / f"{pipeline}.yaml"
-    command: list[str | Path] = [ROO, "run", file, "--workers", str(workers), "--status", "none"]
-    command.append("--no-checkpoint")  # neither does the hand-written loop keep any
+    command: list[str | Path] = [ROO, "run", file, "--workers", str(workers), "--status", status]
+    if keep is None:
+        command.append("--no-checkpoint")  # neither does the hand-written loop keep any
+    else:
+        settings["checkpoint__dir"] = keep.folder
+        settings["checkpoint__every"] = f"{keep.every_ms}ms"
     for path, value in settings.items():
         command += ["--set", f"{path.replace('__', '.')}={value}"]
     return command
@@ -90,16 +110,37 @@ def next_line(process: subprocess.Popen[str]) -> str:
     return line.rstrip("\n")
 
 
-def wait_until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(
+    done: Callable[[], bool],
+    process: subprocess.Popen[str],
+    *,
+    look_every_s: float = 0.02,
+    within_s: float = DEADLINE_S,
+) -> None:
     """Poll until `done`. Raises CommandFailed when the process ends first, or at a deadline."""
-    deadline_s = time.monotonic() + DEADLINE_S
+    deadline_s = time.monotonic() + within_s
     while not done():
         if process.poll() is not None:
             finish(process)
             raise CommandFailed(f"ended before its work was done: {_text(process)}")
         if time.monotonic() > deadline_s:
-            raise CommandFailed(f"not done after {DEADLINE_S:.0f} s: {_text(process)}")
-        time.sleep(0.02)
+            raise CommandFailed(f"not done after {within_s:.0f} s: {_text(process)}")
+        time.sleep(look_every_s)
+
+
+def children(root: int) -> list[int]:
+    """The processes that a process has started and that are alive, oldest first."""
+    alive = (pid for pid, parent in _parents().items() if parent == root and is_alive(pid))
+    return sorted(alive)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and no corpse that nobody has buried yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 def memory_bytes(root: int) -> int:

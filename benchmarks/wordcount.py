@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks import peers, processes
-from benchmarks.processes import Command, timed
+from benchmarks.jobs.gaps import FOLDER
+from benchmarks.processes import Command, Keep, timed
 from benchmarks.verify import check_counts_apart
 
 HAND, HAND_GC_OFF = "hand-written loop", "hand-written loop, gc off"
@@ -33,20 +35,49 @@ def by_hand(words: Path, counts: Path, *options: str) -> Job:
     return Job([command], words, [counts])
 
 
-def by_roo(words: Path, counts: Path, workers: int, *, follow: bool = False) -> Job:
-    """Roo. Several workers read a split each, unless the file is followed: then one reads."""
-    options: dict[str, object] = {"sources__lines__path": words, "sinks__counts__path": counts}
+def by_roo(
+    words: Path,
+    counts: Path,
+    workers: int,
+    *,
+    follow: bool = False,
+    keep: Keep | None = None,
+    status: str = "none",
+    gaps: Path | None = None,
+) -> Job:
+    """Roo. Several workers read a split each, unless the file is followed: then one reads.
+
+    keep: where checkpoints go, if it takes any. gaps: a folder for what `jobs.gaps` notes.
+    """
+    options: dict[str, Any] = {"sources__lines__path": words, "sinks__counts__path": counts}
     if follow:
         options["sources__lines__follow"] = "true"
     elif workers > 1:
         options["sources__lines__splits"] = workers
-    return Job([processes.roo("wordcount", workers, **options)], words, [counts])
+    if gaps is not None:
+        options["steps__count__call"] = "benchmarks.jobs.gaps:count"
+    command = processes.roo("wordcount", workers, keep=keep, status=status, **options)
+    if gaps is not None:
+        command = ["env", f"{FOLDER}={gaps}", *command]
+    return Job([command], words, [counts])
 
 
-def by_bytewax(words: Path, counts: Path, worker_processes: int) -> Job:
-    """Bytewax, with one worker in each process."""
+def by_bytewax(
+    words: Path,
+    counts: Path,
+    worker_processes: int,
+    *,
+    follow: bool = False,
+    recovery: Path | None = None,
+) -> Job:
+    """Bytewax, with one worker in each process. recovery: where it keeps snapshots, if it does.
+
+    follow: the file is read on and on until `WORDS.end` is there, and outputs are cut back to the
+    snapshot that the run goes on from.
+    """
     outputs = [counts.with_name(f"{counts.name}.{index}") for index in range(worker_processes)]
-    commands = peers.bytewax_wordcount(words, counts, worker_processes)
+    flow = "followed" if follow else "flow"
+    commands = peers.bytewax_wordcount(words, counts, worker_processes, flow, recovery)
     return Job(commands, words, outputs, peers.APART_S)
 
 

@@ -148,7 +148,7 @@ class Reference:
         name = rule.get("$ref", "").rpartition("/")[2]
         if name in self._anchors:
             return f"[{self._definitions[name]['title'].lower()}s](#{self._anchors[name]})"
-        return {"string": "texts", "array": "lists"}[rule["type"]]
+        return {"string": "texts", "array": "lists", "integer": "whole numbers"}[rule["type"]]
 
     def _resolved(self, rule: Any) -> Any:
         name = rule.get("$ref", "").rpartition("/")[2]

@@ -39,7 +39,8 @@ def add_rebalance(subparsers: Any) -> None:
 
 
 def _rebalance(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {"weights": dict(arguments.weight), "by_load": arguments.by == "load"}
+    by_load = arguments.by == "load"
+    return {"rebalance": True, "weights": dict(arguments.weight), "by_load": by_load}
 
 
 def _parser(subparsers: Any, verb: str, help_: str) -> argparse.ArgumentParser:

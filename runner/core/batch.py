@@ -15,6 +15,7 @@ class Kind(IntEnum):
     STATES = 3
     STATES_TAKEN = 4
     STATES_END = 5
+    STATES_WANTED = 6
 
 
 class Origin(NamedTuple):

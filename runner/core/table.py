@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 RING = 1 << 64
 """The ring is [0, RING). Integers only: a float share would place a key differently some day."""
@@ -77,6 +78,17 @@ class Table:
             for byte in range(256)
             for first in (self.owner(byte * step),)
         ]
+
+    def quick_owner_of(self) -> Callable[[str | bytes], int]:
+        """`owner_of` for very many keys: mostly by the directory."""
+        directory = self.directory()
+
+        def owner_of(key: str | bytes) -> int:
+            data = key if isinstance(key, bytes) else key.encode("utf-8", "surrogatepass")
+            owner = directory[xxh3_64_digest(data)[0]]
+            return self.owner_of(key) if owner is None else owner
+
+        return owner_of
 
     def _cut(self, byte: int) -> bool:
         """Whether an interval starts strictly inside the places that share this top byte."""

@@ -296,6 +296,11 @@ class WorkerCore:
         """Whether stage 0 could run now."""
         return self._reading and not self._exhausted[0] and not self._waits(0)
 
+    @property
+    def held_back(self) -> bool:
+        """Whether a split could be read, and nobody takes what it would give."""
+        return bool(self._ready) and self._exhausted[0] > 0
+
     def credit(self, exchange: int, receiver: int) -> tuple[int, int, int]:
         """(messages, bytes, batches) that may still be sent on a channel."""
         messages, cost_bytes, batches = self._credit[exchange, receiver]

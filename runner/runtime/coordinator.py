@@ -16,6 +16,7 @@ import zmq
 
 from roo.api import ConnectorError, Split
 from roo.core import run_events as core
+from roo.core.autoscale import Autoscale, Rules
 from roo.core.changes import Asked
 from roo.core.coordinator import CoordinatorCore
 from roo.core.placement import Placement
@@ -58,6 +59,14 @@ def _cannot_keep(error: CommitError) -> dict[str, Any]:
         "hint": "make room, set `checkpoint.dir`, or run with --no-checkpoint",
         "environment": True,
     }
+
+
+def _autoscale(plan: Plan) -> Autoscale | None:
+    spec = plan.spec.cluster.autoscale
+    if spec is None:
+        return None
+    return Autoscale(Rules(spec.min, spec.max, spec.grow_above, spec.shrink_below,
+                           int(spec.for_s * 1000), int(spec.rest_s * 1000)))  # fmt: skip
 
 
 class ForcedExit(BaseException):
@@ -151,6 +160,7 @@ class Coordinator:
         self._exited_elsewhere: dict[int, int] = {}
         self._next_number = -1
         self._refused = 0
+        self._autoscale = _autoscale(plan)
         self._heard_s = dict.fromkeys(place.workers, self._started_s)
         self._stderr: dict[int, _Lines] = {}
         self._signals = 0
@@ -166,8 +176,9 @@ class Coordinator:
             if stdin is not None and self._kind(name) == "stdin"
         }
         return Placement.fresh(
-            self._workers.count, self._plan.single_writers, self._splits, pinned=pinned
-        )
+            self._workers.count, self._plan.single_writers, self._splits, pinned=pinned,
+            weights=dict(enumerate(self._plan.spec.cluster.weights)),
+        )  # fmt: skip
 
     def _kind(self, source: str) -> str:
         return self._plan.source(source).type
@@ -311,6 +322,11 @@ class Coordinator:
         """Keys that have come in the move under way."""
         done = sum(move.keys for move in self._moves)
         return done + sum(stats.moved_keys for stats in self._tally.now.values())
+
+    def weights_of_file(self) -> dict[int, int]:
+        """What the pipeline file says, for all workers there are."""
+        given = dict(enumerate(self._plan.spec.cluster.weights))
+        return {worker: given.get(worker, 1) for worker in self._core.placement.workers}
 
     def weights_by_load(self) -> dict[int, int]:
         """Weights that would even out the time that workers are busy. Raises Refused."""
@@ -627,11 +643,25 @@ class Coordinator:
                     self._lost(worker, what)
                     break
         self._door.tell_progress()
+        self._scale_by_itself(now_s)
         if self._core.phase is Phase.DRAINING:
             self._see_to_progress(now_s)
         error = exceeded(self._plan, self._tally.errors, self._tally.messages_read, ended=False)
         if error:
             self._handle(core.RunFailed(error))
+
+    def _scale_by_itself(self, now_s: float) -> None:
+        """Grow or shrink, if the pipeline wants that. (With changes under way it waits.)"""
+        if self._autoscale is None or self._core.phase is not Phase.RUNNING or self._core.change:
+            return
+        place = self._core.placement
+        held_back = sum(stats.held_back for stats in self._tally.now.values())
+        loads = self._tally.loads()
+        decision = self._autoscale.look(int(now_s * 1000), loads, held_back, len(place.workers))
+        if decision is not None:
+            self._event(f"autoscale to {decision.workers} workers: {decision.why}")
+            self.change(Asked(self._next_number, to=decision.workers))
+            self._next_number -= 1
 
     def _lost(self, worker: int, why: str) -> None:
         """A worker is gone: what was it at?"""

@@ -77,6 +77,8 @@ class Door:
             raise KeyError(command)
         self._number += 1
         weights = {int(w): int(n) for w, n in request.get("weights", {}).items()}
+        if request.get("rebalance"):
+            weights = {**self._run.weights_of_file(), **weights}
         if request.get("by_load"):
             weights = self._run.weights_by_load()
         asked = Asked(self._number, request.get("to"), int(request.get("joins", 0)),

@@ -5,7 +5,8 @@ between batches, and removed here. Only so many slices are on their way to one r
 each back when it has taken it in. After the last one of a state comes a frame that says so.
 
 A receiver takes in what comes once it has cut that state itself. A message for a key that is still
-on its way waits; every other key goes on.
+on its way waits, and that key is asked for, so that it comes before those that nobody waits for;
+every other key goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from roo.core.batch import Batch, Header, Kind, Origin
@@ -23,12 +24,12 @@ from roo.runtime.failures import RunFailure, shorten
 from roo.runtime.payload import Keyed, pack_items, unpack_items
 from roo.runtime.stages import Stages
 
-SLICE_KEYS = 256
+SLICE_KEYS = 512
 SLICE_S = 0.002
 """How long the main thread packs between two batches."""
 
-SLICES_ON_THEIR_WAY = 16
-TRY_AGAIN_EVERY_S = 0.02
+SLICES_ON_THEIR_WAY = 8
+TRY_AGAIN_EVERY_S = 0.005
 """How often messages that wait are tried again while states keep coming."""
 
 Send = Callable[[int, Header, list[bytes]], None]
@@ -74,6 +75,11 @@ class Move:
         self._early: list[tuple[Header, list[bytes]]] = []
         self._going: dict[str, Iterator[tuple[int, list[Any]]]] = {}
         self._credit = Counter(dict.fromkeys(self._takers, SLICES_ON_THEIR_WAY))
+        # Keys that were asked for, and those that their givers never had.
+        self._asked: dict[str, set[Any]] = {name: set() for name in stages.states}
+        self._unknown: dict[str, set[Any]] = {name: set() for name in stages.states}
+        self._owner_before = before.table.quick_owner_of()
+        self._owner_after = after.table.quick_owner_of()
         self._to_try: set[What] = set()
         self._tried_s = 0.0
         self._waiting_since_s: dict[What, float] = {}
@@ -132,19 +138,20 @@ class Move:
 
     def _slices(self, state: str) -> Iterator[tuple[int, list[Any]]]:
         """(receiver, keys), so many keys at a time. (Nothing runs on these keys here any more.)"""
-        owner_of = self.after.table.owner_of
+        states, owner_of = self._stages.states[state], self._owner_after
         gathered: dict[int, list[Any]] = {taker: [] for taker in self._takers}
-        for key in list(self._stages.states[state]):
+        for key in list(states):
             owner = owner_of(key)
             if owner != self.worker:
                 keys = gathered[owner]
                 keys.append(key)
                 if len(keys) == SLICE_KEYS:
                     gathered[owner] = []
-                    yield owner, keys
-        yield from ((taker, keys) for taker, keys in gathered.items() if keys)
+                    yield owner, [key for key in keys if key in states]  # all but those asked for
+        yield from ((t, [k for k in keys if k in states]) for t, keys in gathered.items() if keys)
 
-    def _give(self, state: str, taker: int, keys: list[Any]) -> None:
+    def _give(self, state: str, taker: int, keys: list[Any], unknown: Sequence[Any] = ()) -> None:
+        """unknown: asked for, and not here."""
         states = self._stages.states[state]
         if self._stages.touch is not None:
             self._stages.touch(state, keys)  # a snapshot has them as they were at the cut
@@ -155,7 +162,8 @@ class Move:
             raise _unsendable(state, keys, values, error) from error
         self._credit[taker] -= 1
         self.keys_out += len(keys)
-        self._tell(Kind.STATES, taker, ("state", state), len(keys), [pack_items(keys), packed])
+        frames = [pack_items(keys), packed, *([pack_items(list(unknown))] if unknown else [])]
+        self._tell(Kind.STATES, taker, ("state", state), len(keys), frames)
 
     def _end(self, state: str) -> None:
         """That was all of a state."""
@@ -186,10 +194,16 @@ class Move:
             self._stages.states[name].update(zip(keys, values, strict=True))
             if self._stages.touch is not None:
                 self._stages.touch(name, keys)
+            if len(frames) > 2:
+                self._unknown[name].update(unpack_items(frames[2]))
             self.keys_in += header.messages
             self.bytes_in += header.cost_bytes
             self._to_try.add(what)
             self._tell(Kind.STATES_TAKEN, header.sender, what, 0, [])
+        elif header.kind is Kind.STATES_WANTED:
+            wanted, states = unpack_items(frames[0]), self._stages.states[name]
+            here = [key for key in wanted if key in states]
+            self._give(name, header.sender, here, [key for key in wanted if key not in states])
         else:
             self._awaits[what].discard(header.sender)
             if kind == "sink":
@@ -213,15 +227,28 @@ class Move:
         """(what can run, what has to wait) of a batch for a state."""
         payload = batch.payload
         keys = payload.keys
-        states, givers, owner_of = (
-            self._stages.states[state], self._awaits["state", state], self.before.table.owner_of,
-        )  # fmt: skip
-        late = [i for i, key in enumerate(keys) if key not in states and owner_of(key) in givers]
+        states, unknown = self._stages.states[state], self._unknown[state]
+        givers, owner_of = self._awaits["state", state], self._owner_before
+        late = [
+            i
+            for i, key in enumerate(keys)
+            if key not in states and key not in unknown and owner_of(key) in givers
+        ]
         if not late:
             return payload, None
+        self._ask_for(state, {keys[i] for i in late})
         waits = set(late)
         now = [i for i in range(len(keys)) if i not in waits]
         return _picked(payload, now), self.waiting(("state", state), batch, _picked(payload, late))
+
+    def _ask_for(self, state: str, keys: set[Any]) -> None:
+        """Keys that messages wait for, once each."""
+        wanted: dict[int, list[Any]] = {}
+        for key in keys - self._asked[state]:
+            wanted.setdefault(self._owner_before(key), []).append(key)
+        self._asked[state] |= keys
+        for giver, some in wanted.items():
+            self._tell(Kind.STATES_WANTED, giver, ("state", state), len(some), [pack_items(some)])
 
     def waiting(self, what: What, batch: Batch, payload: Any, messages: int = 0) -> Batch:
         """A part of a batch as one that waits."""

@@ -64,7 +64,7 @@ def own(payload: Keyed) -> Keyed:
 
 def pack_items(items: list[Any]) -> bytes:
     """A list of keys or messages as one frame."""
-    text = _text(items)
+    text = _text(items) if items else None
     return _pickle(items) if text is None else text
 
 

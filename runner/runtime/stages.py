@@ -20,6 +20,7 @@ from roo.runtime.failures import (
     plain,
     shorten,
 )
+from roo.runtime.hot_keys import HotKeys
 from roo.runtime.lanes import Lanes
 from roo.runtime.loops import generate, identifier
 from roo.runtime.payload import Keyed
@@ -61,6 +62,7 @@ class Stages:
         self.messages_in: dict[str, int] = {s.name: 0 for s in plan.spec.steps}
         self.dropped = 0
         self.items: dict[str, list[Any]] = {s.name: [] for s in plan.spec.sinks}
+        self.hot_keys = HotKeys()
         self._known: dict[str, frozenset[Any]] = {}
         self._lanes: dict[int, Lanes] = {}
         self._functions = self._load()
@@ -81,6 +83,7 @@ class Stages:
         keys, messages, entries = payload
         steps = self.plan.stages[stage].entries
         self._aim(stage)
+        self.hot_keys.see(self.state_at[stage], keys)
         if self.touch is not None:
             self.touch(self.state_at[stage], keys)
         if len(steps) == 1:
@@ -158,6 +161,8 @@ class Stages:
 
         create_states: False for a worker that joins: they are created already, and come by a move.
         """
+        if not create_states and state.unknown == "create":
+            return
         create = self._creator(state)
         known = []
         for key in keys:

@@ -16,6 +16,7 @@ from roo.runtime.latency import percentile_ms
 from roo.status.snapshot import RunSnapshot, SinkRow, SourceRow, StepRow, Summary, WorkerRow
 
 EVENTS_MAX = 50
+HOT_KEYS = 5
 SILENT_AFTER_S = 3.0
 
 
@@ -138,7 +139,19 @@ class Tally:
             errors=sum(self.errors.values()),
             p50_ms=percentile_ms(latency, 0.5),
             p99_ms=percentile_ms(latency, 0.99),
+            hot_keys=self._hot_keys(),
         )
+
+    def _hot_keys(self) -> tuple[tuple[str, str, float], ...]:
+        """The most frequent keys of all workers: each key is on one of them."""
+        taken = {s.worker: sum(n for n, _ in s.steps.values()) for s in self.now.values()}
+        total = sum(taken.values()) or 1
+        found = [
+            (state, key, round(part * taken[stats.worker] / total, 4))
+            for stats in self.now.values()
+            for state, key, part in stats.hot_keys
+        ]
+        return tuple(sorted(found, key=lambda row: -row[2])[:HOT_KEYS])
 
     def summary(self, outcome: str, seconds: float, error: dict[str, Any] | None) -> Summary:
         """What is said at the end."""
@@ -158,6 +171,7 @@ class Tally:
             p50_ms=percentile_ms(latency, 0.5),
             p99_ms=percentile_ms(latency, 0.99),
             error=error,
+            hot_keys=self._hot_keys(),
         )
 
     def _worker(self, stats: WorkerStats, now_s: float) -> WorkerRow:

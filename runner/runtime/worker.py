@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from roo.runtime.moving import Move, What
     from roo.runtime.snapshots import Part
 
+HOT_KEYS = 5
 GOODBYE_MS = 2_000
 """How long a last message to the coordinator may take."""
 
@@ -128,6 +129,8 @@ class Worker:
         )  # fmt: skip
         self.move: Move | None = None
         self._positions: dict[int, tuple[int | None, bool]] = {}
+        self._slices_after_s = 0.0
+        self._slice_is_due = False
         self._uncut: dict[tuple[str, str], set[int]] = {}
         self._barrier_at_s = 0.0
         self._cut_ms = 0.0
@@ -230,10 +233,8 @@ class Worker:
                 self._receive()
             if readable(self.control.socket) and self._obey():
                 return
-            if self.checkpoint is not None and self.checkpoint.active:
-                self._go_on_with_checkpoint()
-            if self.move is not None:
-                self._go_on_with_move(self.move)
+            if self.move is not None or (self.checkpoint is not None and self.checkpoint.active):
+                self._go_on_in_slices()
             work = self.core.next_work()
             if work is None:
                 self._wait()
@@ -346,6 +347,9 @@ class Worker:
 
     def _wait(self) -> None:
         """Nothing to do until a batch, credit, a command or a source's data arrives."""
+        if self._slice_is_due:  # nothing to hold it up for
+            self._slice_is_due, self._slices_after_s = False, 0.0
+            return
         idle = self.core.idle_splits if self.core.may_read else frozenset()
         ready, wait_ms = self.readers.due(idle)
         if not ready:
@@ -549,11 +553,20 @@ class Worker:
     def _report(self, barrier: int, part: Part | None) -> None:
         self.control.send(control.Passed(barrier, self.stats(), part, self._positions))
 
-    def _go_on_with_checkpoint(self) -> None:
-        assert self.checkpoint is not None
-        part = self.checkpoint.step()
-        if part is not None:
-            self._report(part.barrier, part)
+    def _go_on_in_slices(self) -> None:
+        """A slice of a snapshot and of a move, and then batches for at least as long."""
+        begun_s = time.monotonic()
+        self._slice_is_due = begun_s < self._slices_after_s
+        if self._slice_is_due:
+            return
+        if self.checkpoint is not None and self.checkpoint.active:
+            part = self.checkpoint.step()
+            if part is not None:
+                self._report(part.barrier, part)
+        if self.move is not None:
+            self._go_on_with_move(self.move)
+        now_s = time.monotonic()
+        self._slices_after_s = now_s + (now_s - begun_s)
 
     def _is_frames(self, batch: Batch) -> bool:
         """Keyed batches were packed when their size was needed; others are packed now."""
@@ -579,6 +592,8 @@ class Worker:
             errors=dict(failures.counts),
             ended_splits=frozenset(readers.ended),
             latency=list(self.latency.counts),
+            held_back=self.core.held_back,
+            hot_keys=[(s, plain(k), part) for s, k, part in self.stages.hot_keys.top(HOT_KEYS)],
             moved_keys=move.keys_in if (move := self.move) is not None else 0,
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from roo.spec.ends import codec_kind
 from roo.spec.model import (
+    AutoscaleSpec,
     CheckpointSpec,
     ClusterSpec,
     CodecSpec,
@@ -37,7 +38,7 @@ _SOURCE_DEFAULTS: dict[str, dict[str, Any]] = {
     "plugin": {"with": {}},
 }
 _SINK_DEFAULTS: dict[str, dict[str, Any]] = {
-    "file": {"mode": "overwrite"},
+    "file": {"mode": "overwrite", "visibility": "immediate"},
     "tcp": {"retry_for": RETRY_FOR},
     "plugin": {"with": {}},
 }
@@ -87,6 +88,19 @@ def _cluster(data: Mapping[str, Any]) -> ClusterSpec:
         duration_s(data["timeout"]) if "timeout" in data else usual.timeout_s,
         restarts.get("max", usual.restarts_max),
         duration_s(restarts["within"]) if "within" in restarts else usual.restarts_within_s,
+        tuple(data.get("weights", ())),
+        _autoscale(data["autoscale"]) if "autoscale" in data else None,
+    )
+
+
+def _autoscale(data: Mapping[str, Any]) -> AutoscaleSpec:
+    return AutoscaleSpec(
+        data["min"],
+        data["max"],
+        data.get("grow_above", 0.8),
+        data.get("shrink_below", 0.3),
+        duration_s(data.get("for", "10s")),
+        duration_s(data.get("rest", "30s")),
     )
 
 

@@ -25,6 +25,29 @@ def check(document: Document, parts: Parts) -> None:
     _dead_letters(document, parts)
     ends.check(document, parts)
     _tests(document, parts)
+    _autoscale(document)
+
+
+def _autoscale(document: Document) -> None:
+    path = ("cluster", "autoscale")
+    given: Any = document.data
+    for name in path:
+        given = given.get(name) if isinstance(given, dict) else None
+    if not isinstance(given, dict):
+        return
+    least: Any = given.get("min")
+    most: Any = given.get("max")
+    low, high = given.get("shrink_below", 0.3), given.get("grow_above", 0.8)
+    if not all(isinstance(number, (int, float)) for number in (least, most, low, high)):
+        return  # the schema has said so
+    if least > most:
+        what = f"at least {least} workers, and at most {most}"
+        document.find((*path, "max"), "autoscale-bounds", what, "let `max` be `min` or more")
+    if low >= high:
+        what = f"it would shrink below {low:g} and grow above {high:g}: for ever to and fro"
+        hint = "let `shrink_below` be less than `grow_above`"
+        at = "shrink_below" if "shrink_below" in given else "grow_above"
+        document.find((*path, at), "autoscale-swings", what, hint)
 
 
 def _names(document: Document, parts: Parts) -> None:

@@ -108,14 +108,28 @@ class CheckpointSpec:
 
 
 @dataclass(frozen=True)
+class AutoscaleSpec:
+    """When a run grows and shrinks by itself: as `roo.core.autoscale.Rules` has it."""
+
+    min: int
+    max: int
+    grow_above: float
+    shrink_below: float
+    for_s: float
+    rest_s: float
+
+
+@dataclass(frozen=True)
 class ClusterSpec:
     """timeout_s: a worker that is silent for so long is lost. At most restarts_max losses within
-    restarts_within_s are made good.
+    restarts_within_s are made good. weights: of workers 0 and so on; 1 where there is none.
     """
 
     timeout_s: float = 10.0
     restarts_max: int = 5
     restarts_within_s: float = 60.0
+    weights: tuple[int, ...] = ()
+    autoscale: AutoscaleSpec | None = None
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ class RunSnapshot:
     """The whole run. phase: starting | running | draining | finished | stopped | failed.
 
     progress: 0 to 1 and eta_s, both None where no source knows its size. events: (elapsed_s,
-    line), oldest first. p50_ms, p99_ms: from read to sink, over the last second.
+    line), oldest first. p50_ms, p99_ms: from read to sink, over the last second. hot_keys: (state,
+    key, part of the state's messages), about.
     """
 
     pipeline: str
@@ -91,6 +92,7 @@ class RunSnapshot:
     errors: int = 0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    hot_keys: tuple[tuple[str, str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class Summary:
     p50_ms: float | None = None
     p99_ms: float | None = None
     error: dict[str, object] | None = field(default=None)
+    hot_keys: tuple[tuple[str, str, float], ...] = ()
 
 
 def from_facts(facts: dict[str, Any]) -> RunSnapshot:
@@ -120,5 +123,6 @@ def from_facts(facts: dict[str, Any]) -> RunSnapshot:
     values = {f.name: facts[f.name] for f in fields(RunSnapshot) if f.name in facts}
     for name, kind in rows.items():
         values[name] = tuple(kind(**row) for row in values.get(name, ()))
+    values["hot_keys"] = tuple(map(tuple, values.get("hot_keys", ())))
     values["events"] = tuple((at_s, line) for at_s, line in values.get("events", ()))
     return RunSnapshot(**values)

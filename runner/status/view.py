@@ -83,6 +83,19 @@ def render(
     return Group(*_ended(lines if height is None else lines[: max(1, height)]))
 
 
+HOT_PART_MIN = 0.05
+HOT_KEY_CELLS = 12
+"""A key is worth a word when it takes so much of all messages."""
+
+
+def _hottest(snapshot: RunSnapshot, glyphs: Glyphs) -> list[Cell]:
+    """The hottest key, if there is one."""
+    if not snapshot.hot_keys or snapshot.hot_keys[0][2] < HOT_PART_MIN:
+        return []
+    _, key, part = snapshot.hot_keys[0]
+    return [(f"hot {shorten(key, HOT_KEY_CELLS, glyphs)} {numbers.percent(part)}", "yellow")]
+
+
 def _header(snapshot: RunSnapshot, width: int, glyphs: Glyphs) -> list[Text]:
     """Two lines: pipeline, phase, elapsed and progress; then the numbers of the whole run."""
     part, eta_s = snapshot.progress, snapshot.eta_s
@@ -108,6 +121,7 @@ def _header(snapshot: RunSnapshot, width: int, glyphs: Glyphs) -> list[Text]:
         (f"{numbers.count(snapshot.messages_read)} read", "bold"),
         (f"{numbers.rate(read_per_s)}/s", ""),
         (f"{numbers.count(snapshot.keys)} keys", "bold"),
+        *_hottest(snapshot, glyphs),
         (f"{numbers.count(snapshot.errors)} errors", "bold red" if snapshot.errors else "dim"),
         (f"p50 {numbers.milliseconds(snapshot.p50_ms)} ms", ""),
         (f"p99 {numbers.milliseconds(snapshot.p99_ms)} ms", ""),

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmark
-from benchmarks import throughput, wordcount
+from benchmarks import checkpoints, recovery, throughput, wordcount
+from benchmarks.checkpoints import TAKEN
+from benchmarks.jobs import gaps
 from benchmarks.measure import Reach, Series, ratio
 from benchmarks.processes import ROO
 from benchmarks.settings import ROOT
@@ -45,6 +47,60 @@ def test_latency_is_measured_and_every_message_accounted_for(tmp_path: Path) -> 
     for figure in json.loads(report.read_text())["figures"]:
         by_metric = {one["metric"]: one["median"] for one in figure["series"]}
         assert 0 < by_metric["p50_ms"] <= by_metric["p99_ms"] <= by_metric["p999_ms"]
+
+
+@pytest.mark.slow
+def test_what_checkpoints_cost_and_how_a_run_comes_back(tmp_path: Path) -> None:
+    report = tmp_path / "figures.json"
+    short = ["--runs", "1", "--words", "50000", "--checkpoint-every-ms", "50"]
+    assert benchmark.main(["checkpoints", *short, "--json", str(report)]) == 0
+    figures = {one["name"]: one for one in json.loads(report.read_text())["figures"]}
+    assert list(figures) == benchmark.GROUPS["checkpoints"]
+    medians = {
+        name: [(one["candidate"], one["metric"], one["median"]) for one in figure["series"]]
+        for name, figure in figures.items()
+    }
+    every, never = checkpoints.names(wordcount.ROO_2, 50)
+    assert [where[:2] for where in medians["checkpoint-speed"]] == [
+        (never, "words_per_s"), (every, "words_per_s"), (every, "checkpoints"),
+    ]  # fmt: skip
+    assert all(value > 0 for _, metric, value in medians["checkpoint-speed"] if metric != TAKEN)
+    assert medians["checkpoint-stalls"][0][1] == "gap_max_ms"
+    (_, _, full_bytes), (_, _, delta_bytes) = medians["checkpoint-bytes"]
+    assert 0 < delta_bytes < 0.2 * full_bytes
+    assert [candidate for candidate, _, _ in medians["recovery"]] == [
+        recovery.WORKER, recovery.WHOLE,
+    ]  # fmt: skip
+    assert all(0 < seconds < DEADLINE_S for _, _, seconds in medians["recovery"])
+
+
+def test_first_output_is_what_comes_after_the_cut(tmp_path: Path) -> None:
+    outputs = [tmp_path / "a", tmp_path / "b"]
+    for path in outputs:
+        path.write_bytes(b"12345")
+    watch = recovery.Regrown(outputs)
+    steps = [(0, b"1234567", False), (0, b"12345", False), (1, b"123456", False),
+             (1, b"123", False), (1, b"12", False), (1, b"12", False), (1, b"123", True)]  # fmt: skip
+    for which, content, is_back in steps:
+        outputs[which].write_bytes(content)
+        assert watch.look() == is_back
+
+
+def test_gaps_between_calls_are_noted(tmp_path: Path) -> None:
+    script = (
+        "import time; from benchmarks.jobs.gaps import count; "
+        "from benchmarks.jobs.wordcount import Total\n"
+        "total = Total(); count('w', total); time.sleep(0.05); count('w', total)\n"
+        "until = time.monotonic() + 0.03\n"
+        "while time.monotonic() < until: pass\n"
+        "count('w', total); [count('w', total) for _ in range(1000)]; assert total.n == 1003"
+    )
+    command = ["env", f"{gaps.FOLDER}={tmp_path}", sys.executable, "-c", script]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=DEADLINE_S)
+    slept, computed, *_ = checkpoints.noted_gaps(tmp_path)
+    assert slept.length_ms >= 50 > 25 > slept.cpu_ms
+    assert computed.length_ms >= 30
+    assert computed.cpu_ms > 0
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ order. `per_key` tells which key a line is of.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -63,6 +64,10 @@ def wordcount() -> Outputs:
 def wordcount_letters() -> Outputs:
     first = (word[0] for word in words((DATA / "bill_of_rights.txt").read_text()))
     return {"counts": running_totals(letter for letter in first if letter in ascii_lowercase)}
+
+
+def wordcount_sqlite() -> Outputs:
+    return {"counts": [line.replace(" => ", "|") for line in wordcount()["counts"]]}
 
 
 # Market spread: in whole numbers of 1/100 cent, where the plugin has Decimal
@@ -181,6 +186,7 @@ def sequence_detector() -> Outputs:
 MODELS: dict[str, Callable[[], Outputs]] = {
     "wordcount": wordcount,
     "wordcount_letters": wordcount_letters,
+    "wordcount_sqlite": wordcount_sqlite,
     "market_spread": market_spread,
     "transactional_email": transactional_email,
     "sequence_detector": sequence_detector,
@@ -216,7 +222,7 @@ def per_key(sink: str, line: str) -> str:
     if line.startswith("{"):
         value = json.loads(line)
         return str(value.get("symbol") or value["to"])
-    return line.split(" => ")[0] if " => " in line else line.split(": ")[0]
+    return re.split(r" => |: |\|", line)[0]
 
 
 def by_key(sink: str, lines: Iterable[str]) -> dict[str, Lines]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 
 from . import models
 
@@ -23,11 +24,13 @@ def last_totals(name: str) -> list[str]:
 
 
 def test_outputs_are_true() -> None:
-    words, letters, rings = blocks("")
+    words, letters, rows, rings = blocks("")
     assert words == last_totals("wordcount")[: len(words)]
     assert f"({len(last_totals('wordcount'))} keys; the first nine)" in PAGE
     assert len(words) == 9
     assert letters == last_totals("wordcount_letters")
+    totals = Counter(row.split("|")[0] for row in models.expected("wordcount_sqlite")["counts"])
+    assert rows == [f"{word}|{total}" for word, total in totals.most_common(3)]
     updates = [u for u in models.expected("sequence_detector")["updates"] if u.startswith("key-7:")]
     assert rings == updates[: len(rings)]
 
@@ -65,6 +68,7 @@ def test_numbers_in_the_table_are_true() -> None:
     for text in (
         f"| {len(keys)} words |",
         f"| {count('wordcount', 'counts')} running totals |",
+        f"| {count('wordcount_sqlite', 'counts')} rows |",
         f"| {count('market_spread', 'rejected'):,} orders, "
         f"{count('market_spread', 'unlisted')} dead letters |",
         f"| {len(events):,} lines | {count('transactional_email', 'outbox')} mails, "

@@ -129,3 +129,53 @@ def test_shares_by_weight_and_by_load(tmp_path: Path) -> None:
         until(lambda: not live.ask("change", by_load=True)["why_not"], "a load to go by")
         live.stop()
     check_detector(tmp_path / "out.txt")
+
+
+BUSY = """
+import os, time
+
+class Total:
+    n = 0
+
+def key(number): return "hot" if number % 2 else str(number % 97)
+
+def work(number, state):
+    # Busy for as long as the test wants it.
+    if not os.path.exists("calm"):
+        end = time.perf_counter() + 0.0025
+        while time.perf_counter() < end:
+            pass
+    state.n += 1
+    return f"{state.n}"
+"""
+BUSY_PIPELINE = """
+name: NAME
+sources: {numbers: {type: generate, rate: 300}}
+states: {totals: {factory: "plug:Total"}}
+steps:
+  - {name: work, type: stateful, partition: "plug:key", state: totals, call: "plug:work"}
+sinks: {out: {type: file, path: out.txt}}
+cluster:
+  workers: 1
+  autoscale: {min: 1, max: 2, grow_above: 0.4, shrink_below: 0.2, for: 600ms, rest: 1s}
+"""
+
+
+def test_a_run_grows_when_it_is_busy_and_shrinks_when_it_is_idle(tmp_path: Path) -> None:
+    with Live(tmp_path, BUSY_PIPELINE, BUSY) as live:
+        until(lambda: len(live.workers()) == 2, "it to grow")
+        (tmp_path / "calm").touch()
+        until(lambda: len(live.workers()) == 1, "it to shrink")
+        said = live.stop()
+    assert "autoscale to 2 workers: workers were busy to" in said
+    assert "autoscale to 1 workers: workers were busy to only" in said
+    assert len((tmp_path / "out.txt").read_text().splitlines()) == read_by(tmp_path, "numbers")
+
+
+def test_a_hot_key_is_in_the_status(tmp_path: Path) -> None:
+    with Live(tmp_path, BUSY_PIPELINE.replace("  autoscale", "  # autoscale"), BUSY) as live:
+        until(lambda: live.status()["hot_keys"], "enough messages")
+        state, key, part = live.status()["hot_keys"][0]
+        assert (state, key) == ("totals", "hot")
+        assert 0.3 < part < 0.7
+        live.stop()

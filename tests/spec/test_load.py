@@ -82,7 +82,7 @@ def test_defaults_of_kinds() -> None:
         "with": {},
     }
     assert source["meter"] == {"class": "m.deep:Meter.Inner", "with": {}}
-    assert sink["encoded"] == {"path": "out/b", "mode": "overwrite"}
+    assert sink["encoded"] == {"path": "out/b", "mode": "overwrite", "visibility": "immediate"}
     assert sink["sent"] == {"address": "[::1]:7002", "retry_for_s": 90.0}
     assert sink["sent_by"]["retry_for_s"] == 60.0
     assert sink["nothing"] == {}

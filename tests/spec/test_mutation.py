@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def test_several_things_at_once(file: Path, changes: list[tuple[Node, Any]]) -> 
             if change == "delete":
                 delete(data, path)
             elif change != "rename":
-                retype(data, path, change)
+                retype(data, path, deepcopy(change))  # else it could end inside itself
             elif isinstance(path[-1], str):
                 rename(data, path)
         except (LookupError, TypeError, AttributeError):

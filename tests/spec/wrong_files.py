@@ -393,4 +393,14 @@ WRONG = {
         ["5:30: bad-value"],
         "'${V}' is not a code reference",
     ),
+    "autoscale bounds": (
+        GOOD + "cluster: {autoscale: {min: 3, max: 2}}\n",
+        ["4:36: autoscale-bounds"],
+        "at least 3 workers, and at most 2",
+    ),
+    "autoscale swings": (
+        GOOD + "cluster: {autoscale: {min: 1, max: 2, shrink_below: 0.9}}\n",
+        ["4:53: autoscale-swings"],
+        "to and fro",
+    ),
 }
