@@ -79,8 +79,10 @@ def test_first_output_is_what_comes_after_the_cut(tmp_path: Path) -> None:
     for path in outputs:
         path.write_bytes(b"12345")
     watch = recovery.Regrown(outputs)
-    steps = [(0, b"1234567", False), (0, b"12345", False), (1, b"123456", False),
-             (1, b"123", False), (1, b"12", False), (1, b"12", False), (1, b"123", True)]  # fmt: skip
+    steps = [
+        (0, b"1234567", False), (0, b"12345", False), (1, b"123456", False), (1, b"123", False),
+        (1, b"12", False), (1, b"12", False), (1, b"123", True),
+    ]  # fmt: skip
     for which, content, is_back in steps:
         outputs[which].write_bytes(content)
         assert watch.look() == is_back
