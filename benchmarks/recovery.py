@@ -54,12 +54,16 @@ def recovery(settings: Settings) -> Figure:
 
 
 class System(Protocol):
-    """A word count over a followed file that survives a kill."""
+    """A word count over a followed file that survives a kill. look_every_s: at what it stored."""
 
     job: Job
+    look_every_s: float
 
     def stored_keys(self) -> int:
         """How many keys it has safe."""
+
+    def has_news(self) -> bool:
+        """Whether there is output that a run which goes on would cut off."""
 
     def stop(self, processes: Sequence[Process]) -> None:
         """Let it finish the file, which does not grow any more. Raises CommandFailed."""
@@ -71,6 +75,8 @@ class System(Protocol):
 class Roo:
     """Two workers, with the status that `roo run` shows where there is no terminal."""
 
+    look_every_s = 0.02
+
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.scratch / "recovery"
         source, counts = settings.scratch / "followed.txt", settings.scratch / "counts.txt"
@@ -79,6 +85,10 @@ class Roo:
 
     def stored_keys(self) -> int:
         return stored.keys(self._folder)
+
+    def has_news(self) -> bool:
+        kept_bytes = stored.output_bytes(self._folder, "counts")
+        return self.job.counts[0].stat().st_size > kept_bytes
 
     def stop(self, processes: Sequence[Process]) -> None:
         all_bytes = self.job.words.stat().st_size
@@ -91,7 +101,9 @@ class Roo:
 
 
 class Bytewax:
-    """Two processes, with a snapshot every second."""
+    """Two processes, with a snapshot every second. A look at these reads the whole database."""
+
+    look_every_s = 2.0
 
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.scratch / "recovery"
@@ -102,6 +114,9 @@ class Bytewax:
 
     def stored_keys(self) -> int:
         return peers.stored_keys(self._folder)
+
+    def has_news(self) -> bool:
+        return True  # the last whole epoch ended a good while ago
 
     def stop(self, processes: Sequence[Process]) -> None:
         self._end.touch()
@@ -219,12 +234,13 @@ def _started(job: Job) -> Iterator[list[Process]]:
 def _until_stored(
     system: System, keys: int, feed: Feed, processes: Sequence[Process], settings: Settings
 ) -> None:
-    """Until all keys are safe; then the file grows, for one and a half times between two
-    checkpoints: there is a newer one, or one under way, and output after it.
+    """Until all keys are safe; then the file grows for one and a half times as long as between two
+    checkpoints, so that there are changes on top.
     """
-    wait_until(lambda: system.stored_keys() >= keys, processes[0])
+    wait_until(lambda: system.stored_keys() >= keys, processes[0], look_every_s=system.look_every_s)
     feed.start()
     time.sleep(1.5 * settings.checkpoint_every_ms / 1000)
+    wait_until(system.has_news, processes[0], look_every_s=LOOK_EVERY_S)
 
 
 def _end(system: System, feed: Feed, processes: Sequence[Process]) -> None:

@@ -29,6 +29,13 @@ def read_bytes(folder: Path) -> int:
     return manifest.splits[0].offset or 0 if manifest else 0
 
 
+def output_bytes(folder: Path, sink: str) -> int:
+    """How long the newest checkpoint has the file of a sink that has one writer."""
+    manifest = newest(folder)
+    noted = manifest.sinks.get(sink, {}) if manifest else {}
+    return sum(place["size_bytes"] for place in noted.values())
+
+
 def taken(folder: Path) -> int:
     """How many checkpoints a finished run took on its way: all but the one at its end."""
     manifest = newest(folder)

@@ -34,6 +34,7 @@ from roo.core.run_events import (
     Effect,
     End,
     Event,
+    Finish,
     Go,
     Kill,
     MovedIn,
@@ -44,6 +45,7 @@ from roo.core.run_events import (
     Release,
     Restart,
     RunFailed,
+    Settled,
     ShareSplits,
     SplitsEnded,
     Start,
@@ -237,7 +239,7 @@ class CoordinatorCore:
         if self._durability is None:
             change.over = True
             return [share, *self._settle()]
-        return [share, Commit(self._barrier, finished=False)]
+        return [share, Commit(self._barrier)]
 
     def _change_committed(self, event: Committed | CommitFailed) -> list[Effect]:
         """A failed checkpoint does not undo the move: a death would go back to before it."""
@@ -317,8 +319,7 @@ class CoordinatorCore:
             return []
         if self._durability is None:
             return self._release()
-        last = self.phase is Phase.DRAINING
-        return [Commit(self._barrier, finished=last and self._ending is Outcome.FINISHED)]
+        return [Commit(self._barrier)]
 
     def _release(self) -> list[Effect]:
         self.phase = Phase.ENDED
@@ -330,7 +331,19 @@ class CoordinatorCore:
         return [Announce(event.barrier, kept=isinstance(event, Committed)), *self._go_on()]
 
     def _last_committed(self, event: Committed) -> list[Effect]:
-        return [Announce(event.barrier, kept=True), *self._release()]
+        """Nothing is over before every sink has committed."""
+        self.phase = Phase.SETTLING
+        self._reported.clear()
+        return [Announce(event.barrier, kept=True)]
+
+    def _settled(self, event: Settled) -> list[Effect]:
+        if event.barrier != self._barrier:
+            return []
+        self._reported.add(event.worker)
+        if self._reported != set(self.placement.workers):
+            return []
+        finish: list[Effect] = [Finish()] if self._ending is Outcome.FINISHED else []
+        return [*finish, *self._release()]
 
     def _last_commit_failed(self, event: CommitFailed) -> list[Effect]:
         return self._fail({
@@ -391,14 +404,15 @@ class CoordinatorCore:
 
 
 _C = CoordinatorCore
-_LIVE = (Phase.STARTING, Phase.RUNNING, Phase.CHECKPOINTING, Phase.MOVING, Phase.DRAINING)
+_LIVE = tuple(phase for phase in Phase if phase is not Phase.ENDED)
 _TRANSITIONS: dict[tuple[Phase, type], Callable[[CoordinatorCore, Any], list[Effect]]] = {
     **{(phase, Tick): _C._ticked for phase in _LIVE},
     **{(phase, WorkerLost): _C._worker_lost for phase in _LIVE},
     **{(phase, RunFailed): _C._run_failed for phase in _LIVE},
     **{(phase, StdoutClosed): _C._stop_now for phase in _LIVE[1:]},
-    **{(phase, ChangeAsked): _C._ask for phase in _LIVE[:-1]},
+    **{(phase, ChangeAsked): _C._ask for phase in _LIVE},
     (Phase.DRAINING, ChangeAsked): _C._refuse_ask,
+    (Phase.SETTLING, ChangeAsked): _C._refuse_ask,
     (Phase.ENDED, ChangeAsked): _C._refuse_ask,
     (Phase.STARTING, WorkerReady): _C._worker_ready,
     (Phase.STARTING, StopRequested): _C._stop_start,
@@ -422,4 +436,5 @@ _TRANSITIONS: dict[tuple[Phase, type], Callable[[CoordinatorCore, Any], list[Eff
     (Phase.DRAINING, BarrierReported): _C._barrier_reported,
     (Phase.DRAINING, Committed): _C._last_committed,
     (Phase.DRAINING, CommitFailed): _C._last_commit_failed,
+    (Phase.SETTLING, Settled): _C._settled,
 }

@@ -17,6 +17,7 @@ class Phase(Enum):
     CHECKPOINTING = "checkpointing"
     MOVING = "moving"
     DRAINING = "draining"
+    SETTLING = "settling"
     ENDED = "ended"
 
 
@@ -82,6 +83,13 @@ class CommitFailed(NamedTuple):
     why: str
 
 
+class Settled(NamedTuple):
+    """A worker's sinks have committed what a checkpoint made real."""
+
+    worker: int
+    barrier: int
+
+
 class ChangeAsked(NamedTuple):
     """Workers are to join or leave, or shares to change."""
 
@@ -127,6 +135,7 @@ Event = (
     | BarrierReported
     | Committed
     | CommitFailed
+    | Settled
     | ChangeAsked
     | MovedOn
     | MovedIn
@@ -202,13 +211,15 @@ class ChangeQueued(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """Write the manifest of a barrier; answer with Committed or CommitFailed.
-
-    finished: everything has been read, so the next run starts fresh.
-    """
+    """Write the manifest of a barrier; answer with Committed or CommitFailed."""
 
     barrier: int
-    finished: bool
+
+
+class Finish(NamedTuple):
+    """Note in the last manifest that everything has been read and written: the next run starts
+    fresh.
+    """
 
 
 class Announce(NamedTuple):
@@ -251,6 +262,7 @@ Effect = (
     | ChangeOver
     | ChangeQueued
     | Commit
+    | Finish
     | Announce
     | Release
     | Kill

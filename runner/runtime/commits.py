@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,7 +61,7 @@ class Commits:
         self.place = place
         self._chains = self._inherited()
 
-    def commit(self, barrier: int, *, finished: bool) -> Manifest:
+    def commit(self, barrier: int) -> Manifest:
         """Write the manifest of the parts. Raises CommitError."""
         failed = [f"worker {w}: {p.error}" for w, p in sorted(self._parts.items()) if p.error]
         if failed:
@@ -73,10 +74,15 @@ class Commits:
                 before = () if state.full else chains.get((name, worker), ())
                 chains[name, worker] = (*before, *([state.file] if state.file else []))
                 keys[name] = keys.get(name, 0) + state.keys
-        manifest = self._manifest(barrier, chains, self._noted(), keys, finished=finished)
+        manifest = self._manifest(barrier, chains, self._noted(), keys)
         self._write(manifest)
         self._chains = chains
         return manifest
+
+    def finish(self) -> None:
+        """Everything has been read and written: the next run starts fresh. Raises CommitError."""
+        assert self.latest is not None
+        self._write(replace(self.latest, finished=True))
 
     def begin_with(self, sinks: Mapping[int, Mapping[str, Any]], barrier: int) -> None:
         """Note where outputs stand before the first message, if one of them has a past.
@@ -87,7 +93,7 @@ class Commits:
         noted = self._by_sink(sinks)
         there = [place for by in noted.values() for place in by.values()]
         if any(isinstance(place, dict) and place.get("size_bytes") for place in there):
-            self._write(self._manifest(barrier, {}, noted, {}, finished=False))
+            self._write(self._manifest(barrier, {}, noted, {}))
 
     def _inherited(self) -> dict[tuple[str, int], tuple[FileInfo, ...]]:
         return {
@@ -129,8 +135,6 @@ class Commits:
         chains: Mapping[tuple[str, int], tuple[FileInfo, ...]],
         sinks: Mapping[str, Mapping[str, Any]],
         keys: Mapping[str, int],
-        *,
-        finished: bool,
     ) -> Manifest:
         positions = {i: place for part in self._parts.values() for i, place in part.splits.items()}
         plan, table = self._plan, self.place.table
@@ -156,5 +160,4 @@ class Commits:
             sinks=sinks,
             keys=keys,
             by_pickle=tuple(sorted({c for p in self._parts.values() for c in p.by_pickle})),
-            finished=finished,
         )  # fmt: skip

@@ -63,6 +63,12 @@ class MovedIn(NamedTuple):
     wait_ms: float
 
 
+class Settled(NamedTuple):
+    """The sinks have committed what a checkpoint made real."""
+
+    barrier: int
+
+
 class Failed(NamedTuple):
     """The run must stop."""
 

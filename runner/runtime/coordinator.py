@@ -400,6 +400,8 @@ class Coordinator:
                 if self._commits is not None and part is not None:
                     self._commits.take(worker, part)
                 self._handle(core.BarrierReported(worker, barrier))
+            case control.Settled(barrier):
+                self._handle(core.Settled(worker, barrier))
             case control.Failed(error):
                 self._handle(core.RunFailed({"worker": worker, **error}))
             case control.Quit():
@@ -442,8 +444,10 @@ class Coordinator:
                     self._dismiss(workers, done)
                 case core.ChangeBegun() | core.ChangeQueued() | core.ChangeOver():
                     self._tell_of_change(effect)
-                case core.Commit(barrier, finished):
-                    self._commit(barrier, finished)
+                case core.Commit(barrier):
+                    self._commit(barrier)
+                case core.Finish():
+                    self._finish()
                 case core.Announce(barrier, kept):
                     self._broadcast(control.Announce(barrier, kept))
                 case core.Restart(_, delay_ms, why):
@@ -543,10 +547,10 @@ class Coordinator:
         if self._commits is not None:
             self._commits.place = self._core.placement
 
-    def _commit(self, barrier: int, finished: bool) -> None:
+    def _commit(self, barrier: int) -> None:
         assert self._commits is not None
         try:
-            self._commits.commit(barrier, finished=finished)
+            self._commits.commit(barrier)
         except CommitError as error:
             self._event(f"checkpoint {barrier} could not be written: {error}")
             self._handle(core.CommitFailed(barrier, str(error)))
@@ -556,6 +560,13 @@ class Coordinator:
         assert latest is not None
         self._suspects.committed({i: split.offset for i, split in enumerate(latest.splits)})
         self._handle(core.Committed(barrier))
+
+    def _finish(self) -> None:
+        assert self._commits is not None
+        try:
+            self._commits.finish()
+        except CommitError as error:  # the next run goes on from the end, and finds nothing to do
+            self._event(f"the end could not be noted: {error}")
 
     def _restart(self, delay_ms: int, why: str) -> None:
         """All workers are gone; new ones come after a while."""
@@ -644,7 +655,7 @@ class Coordinator:
                     break
         self._door.tell_progress()
         self._scale_by_itself(now_s)
-        if self._core.phase is Phase.DRAINING:
+        if self._core.phase in (Phase.DRAINING, Phase.SETTLING):
             self._see_to_progress(now_s)
         error = exceeded(self._plan, self._tally.errors, self._tally.messages_read, ended=False)
         if error:

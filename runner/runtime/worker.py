@@ -263,6 +263,7 @@ class Worker:
                 return True
             if type(message) is control.Announce and self.checkpoint is not None:
                 self.checkpoint.settle(kept=message.kept)
+                self.control.send(control.Settled(message.barrier))
                 self._hand_over_sinks()
             if type(message) is control.Barrier:
                 self._open_barrier(message)

@@ -24,6 +24,7 @@ from roo.core.run_events import (
     MovedIn,
     MovedOn,
     RunFailed,
+    Settled,
     SplitsEnded,
     StdoutClosed,
     StopRequested,
@@ -43,6 +44,9 @@ JOINING = [*GOING, ASKED, WorkerReady(2)]
 CUT = [*JOINING, BarrierReported(0, 1), BarrierReported(1, 1)]
 HERE = [MovedIn(0, 2), MovedIn(1, 2), MovedIn(2, 2)]
 LOST = WorkerLost(1, "was killed by SIGKILL")
+
+SETTLED_1 = [Settled(0, 1), Settled(1, 1)]
+SETTLED_2 = [Settled(0, 2), Settled(1, 2)]
 
 STORIES: dict[str, list[Event]] = {
     "checkpoint": [*REPORTED_1, Committed(1), Tick(6_000), Tick(10_999), Tick(11_000)],
@@ -78,6 +82,7 @@ STORIES: dict[str, list[Event]] = {
     ],
     "stop": [
         *GOING, StopRequested(), BarrierReported(0, 1), BarrierReported(1, 1), Committed(1),
+        *SETTLED_1,
     ],
     "stop_within_a_checkpoint": [
         *BARRIER_1, StopRequested(), BarrierReported(0, 1), BarrierReported(1, 1), Committed(1),
@@ -86,7 +91,12 @@ STORIES: dict[str, list[Event]] = {
     "stop_before_anything_was_read": [WorkerReady(0), StopRequested()],
     "end_of_input": [
         *GOING, SplitsEnded(0, 1), SplitsEnded(1, 1), BarrierReported(1, 1), BarrierReported(0, 1),
-        Committed(1),
+        Committed(1), *SETTLED_1,
+    ],
+    "worker_lost_in_the_last_commit": [
+        *GOING, *READ_OUT, BarrierReported(0, 1), BarrierReported(1, 1), Committed(1),
+        Settled(0, 1), LOST, *READY, *READ_OUT, BarrierReported(0, 2), BarrierReported(1, 2),
+        Committed(2), Settled(0, 1), *SETTLED_2,
     ],
     "end_of_input_within_a_checkpoint": [
         *BARRIER_1, *READ_OUT, BarrierReported(0, 1), BarrierReported(1, 1),

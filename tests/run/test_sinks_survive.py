@@ -347,13 +347,9 @@ def full(fd, data, place):
 
 os.pwrite = full
 """
-NOT_YET = pytest.mark.xfail(
-    strict=True,
-    reason="the coordinator takes a run for finished before workers have committed the last part",
-)
 
 
-@pytest.mark.parametrize("every", ["50ms", pytest.param("1h", marks=NOT_YET)])
+@pytest.mark.parametrize("every", ["50ms", "1h"])
 def test_the_disk_is_full_at_a_commit(folder: Path, every: str) -> None:
     write(folder, PIPELINE.replace("50ms", every) + FILE, PLUGIN + FULL)
     (folder / "full").touch()
@@ -369,7 +365,6 @@ def test_the_disk_is_full_at_a_commit(folder: Path, every: str) -> None:
     check(lines(folder))
 
 
-@NOT_YET
 @pytest.mark.parametrize("who", ["worker", "all"])
 def test_killed_in_the_last_commit(folder: Path, who: str) -> None:
     write(folder, PIPELINE.replace("50ms", "1h") + FILE, PLUGIN + DIES_AS_IT_APPENDS)

@@ -73,7 +73,6 @@ class Stored:
     offsets: dict[int, int]
     states: dict[str, dict[str, list[int]]]
     size: int
-    finished: bool
 
 
 @dataclass
@@ -267,6 +266,8 @@ class World:
             worker = self.workers[receiver]
             if isinstance(message, c.Go):
                 self.handle(worker, Started())
+            elif isinstance(message, c.Announce):
+                self.link(worker.index, "c").append(c.Settled(worker.index, message.barrier))
             elif isinstance(message, c.OpenBarrier):
                 self.open(worker, message)
             elif isinstance(message, tuple) and message[0] == "splits":
@@ -506,8 +507,11 @@ class World:
                             del self.links[ends]
                 case c.ChangeBegun() | c.ChangeOver() | c.ChangeQueued():
                     self.say(f"{self.now_ms} ms: {effect}")
-                case c.Commit(barrier, finished):
-                    self.commit(barrier, finished)
+                case c.Commit(barrier):
+                    self.commit(barrier)
+                case c.Announce(barrier, kept) if kept:
+                    for index in self.coordinator.placement.workers:
+                        self.link("c", index).append(effect)
                 case c.Kill():
                     self.workers, self.links = {}, {}
                 case c.Restart():
@@ -529,11 +533,11 @@ class World:
             new = [s for s in after.splits_of(index) if before.readers[s] != index]
             self.link("c", index).append(("splits", {s: offsets[s] for s in new}))
 
-    def commit(self, barrier: int, finished: bool) -> None:
+    def commit(self, barrier: int) -> None:
         if self.random.random() < self.failing_commits:
             self.perform(c.CommitFailed(barrier, "the disk is full"))
             return
-        stored = Stored(barrier, {}, {name: {} for name in self.names()}, 0, finished)
+        stored = Stored(barrier, {}, {name: {} for name in self.names()}, 0)
         for part in self.parts.values():
             stored.offsets |= part.cut_offsets
             for name, states in part.cut.items():
@@ -550,9 +554,7 @@ class World:
         # The coordinator may die right after: the checkpoint is real all the same.
         if self.coordinator_deaths and self.random.random() < 0.05:
             self.coordinator_deaths -= 1
-            self.over = None if not finished else c.Outcome.FINISHED
-            if not finished:
-                self.begin_run()
+            self.begin_run()
             return
         self.perform(c.Committed(barrier))
 
