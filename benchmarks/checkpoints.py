@@ -29,9 +29,9 @@ SPEED_NOTE = (
     "The time from the end of one checkpoint to the start of the next is what is set."
 )
 STALLS_NOTE = (
-    "The longest time in which a worker did not call the step's function, from its first call to "
-    "its last, on whichever worker it was longest; how long its thread itself computed in any "
-    "of them; and how many took over 20 ms. The run without checkpoints shows what reading, "
+    "The longest time in which a worker did not call the step's function, from its last new key "
+    "to its last call, on whichever worker it was longest; how long its thread itself computed in "
+    "any of them; and how many took over 20 ms. The run without checkpoints shows what reading, "
     "waiting for the other worker, the collector and the machine do by themselves."
 )
 BYTES_NOTE = (
@@ -92,8 +92,10 @@ def checkpoint_speed(settings: Settings) -> Figure:
 
 
 def checkpoint_stalls(settings: Settings) -> Figure:
-    """The same work; its longest gap between two calls on one worker."""
-    source, counts = words.uniform(CACHE, settings.words), settings.scratch / "counts.txt"
+    """The same work once all keys are there; its longest gap between two calls on one worker."""
+    keys = min(KEYS_MAX, settings.words)
+    source = words.every_key(CACHE, settings.words, keys)
+    counts = settings.scratch / "counts.txt"
     folder, notes = settings.scratch / "stalls", settings.scratch / "gaps"
     with_, without = names(ROO_2, settings.checkpoint_every_ms)
 
@@ -121,7 +123,7 @@ def checkpoint_stalls(settings: Settings) -> Figure:
     reaches = {with_: Reach(STALL_MAX_MS, at_least=False)}
     others = (one for metric in (LONGEST_CPU, LONG) for one in samples.all(metric))
     series = (*samples.all(LONGEST, reaches), *others, samples.series(with_, TAKEN))
-    title = f"Longest gap between two calls of a worker, {settings.words:,} words"
+    title = f"Longest gap between two calls of a worker at {keys:,} keys, {settings.words:,} words"
     return Figure("checkpoint-stalls", title, STALLS_NOTE, series)
 
 
@@ -146,9 +148,14 @@ def names(system: str, every_ms: int) -> tuple[str, str]:
 
 
 def noted_gaps(notes: Path) -> list[Gap]:
-    """All gaps that all workers noted."""
-    lines = (line.split() for file in notes.iterdir() for line in file.read_text().splitlines())
-    return [Gap(int(gap_ns) / 1e6, int(cpu_ns) / 1e6) for _, gap_ns, cpu_ns in lines]
+    """All gaps that workers noted after their last new key."""
+    gaps: list[Gap] = []
+    for file in notes.iterdir():
+        lines = [line.split() for line in file.read_text().splitlines()]
+        news = [index for index, (_, gap_ns, _) in enumerate(lines) if gap_ns == "0"]
+        steady = lines[news[-1] + 1 :] if news else lines
+        gaps += [Gap(int(gap_ns) / 1e6, int(cpu_ns) / 1e6) for _, gap_ns, cpu_ns in steady]
+    return gaps
 
 
 def _bytes_written(settings: Settings, firsts: Path, keys: int) -> Sample:

@@ -40,7 +40,7 @@ class Checkpoint:
     ) -> None:
         chains = own_chains(resume, stages.plan, stages.place[0].table, worker)
         self._snapshots = Snapshots(folder, worker, stages.states, chains)
-        stages.touch = self._snapshots.touch
+        stages.touch, stages.moving = self._snapshots.touch, self._snapshots.moving
         self._all_outlets = outlets
         self._outlets: dict[str, Outlet] = {}
         self._readers = readers

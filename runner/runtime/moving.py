@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from roo.checkpoint.encoding import StateEncoder, decode
 from roo.core.batch import Batch, Header, Kind, Origin
 from roo.core.placement import Placement
 from roo.core.slicing import moved
@@ -74,6 +75,7 @@ class Move:
         self._uncut = set[What]() if joins else set(self._whats)
         self._early: list[tuple[Header, list[bytes]]] = []
         self._going: dict[str, Iterator[tuple[int, list[Any]]]] = {}
+        self._encoder = StateEncoder()
         self._credit = Counter(dict.fromkeys(self._takers, SLICES_ON_THEIR_WAY))
         # Keys that were asked for, and those that their givers never had.
         self._asked: dict[str, set[Any]] = {name: set() for name in stages.states}
@@ -153,11 +155,10 @@ class Move:
     def _give(self, state: str, taker: int, keys: list[Any], unknown: Sequence[Any] = ()) -> None:
         """unknown: asked for, and not here."""
         states = self._stages.states[state]
-        if self._stages.touch is not None:
-            self._stages.touch(state, keys)  # a snapshot has them as they were at the cut
+        self._stages.moving(state, keys)  # a snapshot has them as they were at the cut
         values = [states.pop(key) for key in keys]
         try:
-            packed = pickle.dumps(values, 5)
+            packed = self._encoder.encode(values)
         except Exception as error:
             raise _unsendable(state, keys, values, error) from error
         self._credit[taker] -= 1
@@ -190,10 +191,9 @@ class Move:
         elif what in self._uncut:
             self._early.append((header, frames))
         elif header.kind is Kind.STATES:
-            keys, values = unpack_items(frames[0]), pickle.loads(frames[1])
+            keys, values = unpack_items(frames[0]), decode(frames[1])
+            self._stages.moving(name, keys)
             self._stages.states[name].update(zip(keys, values, strict=True))
-            if self._stages.touch is not None:
-                self._stages.touch(name, keys)
             if len(frames) > 2:
                 self._unknown[name].update(unpack_items(frames[2]))
             self.keys_in += header.messages

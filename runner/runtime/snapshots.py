@@ -4,6 +4,10 @@ Only what was touched since the last checkpoint is written. At the cut of a stat
 keys becomes the set of keys that wait to be encoded; from then on a batch that is about to touch a
 waiting key has that one encoded first, so every value is stored as it was at the cut. A thread
 compresses, writes and syncs; the main thread only encodes.
+
+Where more than half of the keys are touched, the touched ones are no longer noted and all are
+written. Nothing here walks over all keys at once: neither the cut nor a batch takes longer for a
+million keys than for ten.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any, NamedTuple
 from roo.checkpoint.blocks import Block, BlockWriter, FileInfo
 from roo.checkpoint.encoding import StateEncoder
 from roo.runtime.failures import RunFailure, shorten
+from roo.runtime.keys_in_turn import AllKeys, EveryKey, Litter, TouchedKeys
 
 BLOCK_KEYS = 512
 SLICE_S = 0.002
@@ -76,12 +81,10 @@ class _Chain:
 
 
 class _Cut:
-    """One state being stored. waiting: keys whose value at the cut is not encoded yet."""
+    """One state being stored. waiting: whose value at the cut is not encoded yet."""
 
-    def __init__(self, touched: set[Any], waiting: set[Any], full: bool, keys: int) -> None:
-        self.touched = touched
+    def __init__(self, waiting: TouchedKeys | EveryKey, keys: int) -> None:
         self.waiting = waiting
-        self.full = full
         self.keys = keys
         self.writer: BlockWriter | None = None
         self.file: FileInfo | None = None
@@ -105,7 +108,9 @@ class Snapshots:
         self._worker = worker
         self._states = states
         self._chains = {name: _Chain(chains.get(name, ())) for name in states}
-        self._touched: dict[str, set[Any]] = {name: set() for name in states}
+        self._touched: dict[str, set[Any] | None] = {name: set() for name in states}  # None: all
+        self._keys = {name: AllKeys(of) for name, of in states.items()}
+        self._litter = Litter()
         self._cuts: dict[str, _Cut] = {}
         self._barrier: int | None = None
         self._encoder = StateEncoder()
@@ -120,12 +125,23 @@ class Snapshots:
     def touch(self, state: str, keys: list[Any]) -> None:
         """A batch is about to run over these keys."""
         cut = self._cuts.get(state)
-        if cut is not None and cut.waiting:
-            first = cut.waiting.intersection(keys)
+        if cut is not None and cut.waiting.left:
+            first = cut.waiting.ahead(keys)
             if first:
-                cut.waiting -= first
-                self._encode(state, cut, list(first))
-        self._touched[state].update(keys)
+                self._encode(state, cut, first)
+        touched = self._touched[state]
+        if touched is not None:
+            touched.update(keys)
+            if len(touched) * 2 > len(self._states[state]):
+                self._touched[state] = None
+                self._litter.add(touched)
+        self._litter.tidy()
+        self._keys[state].note_new()
+
+    def moving(self, state: str, keys: list[Any]) -> None:
+        """Keys are about to come or go."""
+        self.touch(state, keys)
+        self._keys[state].going(keys)
 
     @property
     def active(self) -> bool:
@@ -136,11 +152,10 @@ class Snapshots:
         """Encode for SLICE_S at most."""
         end_s = time.monotonic() + SLICE_S
         for state, cut in self._cuts.items():
-            while cut.waiting:
+            while cut.waiting.left:
                 if self._queue.qsize() > QUEUE_BLOCKS_MAX:
                     return
-                keys = [cut.waiting.pop() for _ in range(min(BLOCK_KEYS, len(cut.waiting)))]
-                self._encode(state, cut, keys)
+                self._encode(state, cut, cut.waiting.some(BLOCK_KEYS))
                 if time.monotonic() > end_s:
                     return
 
@@ -154,10 +169,12 @@ class Snapshots:
 
     def cut(self, state: str) -> None:
         """Every stage that works on a state is aligned: its values are to be kept as they are."""
-        full = self._chains[state].wants_base
         touched, self._touched[state] = self._touched[state], set()
-        waiting = set(self._states[state]) if full else set(touched)
-        self._cuts[state] = _Cut(touched, waiting, full, len(self._states[state]))
+        keys = len(self._states[state])
+        if touched is None or self._chains[state].wants_base:
+            self._cuts[state] = _Cut(EveryKey(self._keys[state]), keys)
+        else:
+            self._cuts[state] = _Cut(TouchedKeys(touched), keys)
 
     def sync(self, sinks: Iterable[Any]) -> None:
         """Nothing more will be cut: finish the files, and what sinks have prepared."""
@@ -166,7 +183,7 @@ class Snapshots:
     @property
     def all_encoded(self) -> bool:
         """Whether no key waits."""
-        return not any(cut.waiting for cut in self._cuts.values())
+        return not any(cut.waiting.left for cut in self._cuts.values())
 
     @property
     def synced(self) -> bool:
@@ -177,7 +194,8 @@ class Snapshots:
         """What to report. Ends the checkpoint here; `settle` is still to come."""
         assert self._barrier is not None
         self._last = {
-            name: StatePart(cut.file, cut.full, cut.keys) for name, cut in self._cuts.items()
+            name: StatePart(cut.file, cut.waiting.full, cut.keys)
+            for name, cut in self._cuts.items()
         }
         part = Part(self._barrier, splits, sinks, self._last,
                     tuple(sorted(self._encoder.by_pickle)), self._error)  # fmt: skip
@@ -186,22 +204,26 @@ class Snapshots:
 
     def settle(self, *, kept: bool) -> None:
         """The checkpoint is real, or never will be: then its keys go into the next one."""
-        for name, cut in self._cuts.items():
+        for name in self._cuts:
             if kept:
                 self._chains[name].add(self._last[name])
             else:
-                self._touched[name] |= cut.touched
+                self._touched[name] = None
         self._cuts = {}
 
     # Encoding and writing
 
     def _encode(self, state: str, cut: _Cut, keys: list[Any]) -> None:
-        values = self._states[state]
-        there = [key for key in keys if key in values]  # a key that was refused has no state
-        for start in range(0, len(there), BLOCK_KEYS):
-            some = there[start : start + BLOCK_KEYS]
+        states = self._states[state]
+        try:
+            values = [states[key] for key in keys]
+        except KeyError:  # a key that is new, or was refused, has no state
+            keys = [key for key in keys if key in states]
+            values = [states[key] for key in keys]
+        for start in range(0, len(keys), BLOCK_KEYS):
+            some = keys[start : start + BLOCK_KEYS]
             try:
-                encoded = self._encoder.encode([values[key] for key in some])
+                encoded = self._encoder.encode(values[start : start + BLOCK_KEYS])
             except Exception as error:
                 raise self._unstorable(state, some, error) from error
             self._queue.put((cut, state, Block(some, encoded)))

@@ -53,6 +53,7 @@ class Stages:
         self.failures = Failures(plan, worker, self.code, self._set_aside)
         self.states: dict[str, dict[Any, Any]] = {s.name: {} for s in plan.spec.states}
         self.touch: Callable[[str, list[Any]], None] | None = None
+        self.moving: Callable[[str, list[Any]], None] = lambda state, keys: None
         self.state_at = {
             s.index: step.state
             for s in plan.stages

@@ -46,12 +46,134 @@ def test_an_object_may_lead_to_itself_and_share_parts() -> None:
     assert left.inner is right.inner
 
 
+class Slotted:
+    """By pickle: its attributes are in slots, and some may never be set."""
+
+    __slots__ = ("a", "b")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Slotted and _attributes(other) == _attributes(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _attributes(slotted: Slotted) -> dict[str, Any]:
+    return {name: getattr(slotted, name) for name in ("a", "b") if hasattr(slotted, name)}
+
+
+class Restless:
+    """By pickle, which asks it."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"n": self.n + 1}
+
+
+class Mixed(Slotted):
+    """Slots and a dict."""
+
+
+class Measured:
+    """Keeps under `_n` what a property shows, and in its dict what the property hides."""
+
+    @property
+    def n(self) -> int:
+        return self._n
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        vars(self)["n"] = "hidden"
+
+
+def slotted(kind: Any, *values: int) -> Any:
+    made = kind()
+    for name, value in zip(("a", "b"), values, strict=False):
+        setattr(made, name, value)
+    return made
+
+
+one_kind = st.one_of(
+    *(
+        st.lists(of, min_size=1, max_size=5)
+        for of in (
+            st.builds(Window, st.integers(), st.lists(st.integers()).map(tuple), messages),
+            st.builds(Frozen, st.text(), st.frozensets(st.text())),
+            st.builds(Basket, st.lists(st.text())),
+            st.builds(Total, st.integers()),
+            st.builds(Fixed, st.integers()),
+            st.builds(Plain, messages),
+        )
+    )
+)
+
+
+@given(one_kind)
+def test_states_of_one_class_are_restored(stored: list[Any]) -> None:
+    assert alike(decode(StateEncoder().encode(stored)), stored)
+
+
+def test_states_of_one_class_are_not_pickled_one_by_one() -> None:
+    for state in (
+        Window(1),
+        Frozen("a"),
+        Basket(["b"]),
+        Total(1),
+        Plain(2),
+        slotted(Slotted, 1, 2),
+    ):
+        one, many = (StateEncoder().encode([state] * n) for n in (1, 1000))
+        assert len(many) - len(one) < 1000 * 20, type(state)
+
+
+def test_slots_that_were_never_set_stay_so() -> None:
+    for kind in (Slotted, Mixed):
+        stored = [slotted(kind, 1, 2), slotted(kind, 3), slotted(kind)]
+        back = decode(StateEncoder().encode(stored))
+        assert [_attributes(one) for one in back] == [{"a": 1, "b": 2}, {"a": 3}, {}]
+    mixed = slotted(Mixed, 1, 2)
+    mixed.more = "m"
+    [back] = decode(StateEncoder().encode([mixed]))
+    assert (back.a, back.b, back.more) == (1, 2, "m")
+
+
+def test_states_that_know_one_another_stay_who_they_are() -> None:
+    for one, two in ((Window(1), Window(2)), (Plain(1), Plain(2))):
+        holder = "inner" if isinstance(one, Window) else "n"
+        setattr(one, holder, [two])
+        setattr(two, holder, one)
+        encoder = StateEncoder()
+        for _ in range(2):
+            left, right = decode(encoder.encode([one, two]))
+            assert getattr(left, holder)[0] is right
+            assert getattr(right, holder) is left
+
+
+def test_a_class_that_has_its_own_idea_is_asked() -> None:
+    assert [one.n for one in decode(StateEncoder().encode([Restless(1), Restless(5)]))] == [2, 6]
+    [back] = decode(StateEncoder().encode([Measured(3)]))
+    assert (back.n, vars(back)["n"]) == (3, "hidden")
+
+
+def test_attributes_in_another_order_are_the_same_attributes() -> None:
+    one, two = Plain(1), Plain(2)
+    one.more, one.last = 1, 2  # type: ignore[attr-defined]
+    two.last, two.more = 3, 4  # type: ignore[attr-defined]
+    back = decode(StateEncoder().encode([one, two]))
+    assert [vars(b) for b in back] == [vars(one), vars(two)]
+
+
 def test_who_is_stored_by_pickle_is_named() -> None:
     encoder = StateEncoder()
     encoder.encode([Window(), Basket(), Total(), Frozen("a"), {"a": (1, b"")}])
     assert encoder.by_pickle == set()
     encoder.encode([Window(inner=Plain(1))])
     assert encoder.by_pickle == {"tests.checkpoint.kinds:Plain"}
+    encoder = StateEncoder()
+    encoder.encode([Plain(1), Plain(2)])
+    assert encoder.by_pickle == {"tests.checkpoint.kinds:Plain"}
+    assert encoder.by_field == set()
 
 
 def test_attributes_beside_the_fields_are_not_lost() -> None:
@@ -130,6 +252,21 @@ def test_new_fields_of_attrs_and_msgspec_get_their_defaults(
     as_it_became(monkeypatch, "Basket", Larger)
     monkeypatch.setattr(kinds, "Total", Wider)
     assert decode(data) == [Larger(["a"], set(), 5), Wider(2, [], 0.5)]
+
+
+def test_fields_of_one_kind_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds_stored = [[Window(3), Window(4)], [Total(1), Total(2)], [Basket(["a"]), Basket([])]]
+    windows, totals, baskets = (StateEncoder().encode(stored) for stored in kinds_stored)
+    assert decode_plain(windows)[1] == {"count": 4, "last": (), "inner": None}
+    assert decode_plain(totals) == [{"n": 1}, {"n": 2}]
+    assert decode_plain(baskets) == [{"items": ["a"]}, {"items": []}]
+    as_it_became(monkeypatch, "Window", Grown)
+    one, two = decode(windows)
+    assert [one, two] == [Grown(3), Grown(4)]
+    assert one.more is not two.more
+    as_it_became(monkeypatch, "Window", Demanding)
+    with pytest.raises(StateMismatch, match="new field must without a default"):
+        decode(windows)
 
 
 def test_a_class_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,154 @@
+"""Snapshots of a state that goes on changing: each key is stored as it was at the cut."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roo.checkpoint.blocks import FileInfo, read_blocks
+from roo.checkpoint.encoding import decode
+from roo.runtime import keys_in_turn, snapshots
+from roo.runtime.keys_in_turn import BUCKETS, AllKeys, EveryKey, Litter
+from roo.runtime.snapshots import Snapshots
+from tests.checkpoint.kinds import Plain
+
+DEADLINE_S = 20
+
+
+def run(states: dict[Any, Plain], taken: Snapshots, keys: list[Any]) -> None:
+    """A batch: each message adds one to its key."""
+    taken.touch("totals", keys)
+    for key in keys:
+        if key not in states:
+            states[key] = Plain(0)
+        states[key].n += 1
+
+
+def finish(taken: Snapshots) -> snapshots.StatePart:
+    taken.sync([])
+    end_s = time.monotonic() + DEADLINE_S
+    while not taken.synced:
+        assert time.monotonic() < end_s
+        time.sleep(0.0005)
+    return taken.part({}, {}).states["totals"]
+
+
+def restored(folder: Path, chain: list[FileInfo]) -> dict[Any, int]:
+    totals: dict[Any, int] = {}
+    for file in chain:
+        for block in read_blocks(folder / file.name):
+            totals.update((k, s.n) for k, s in zip(block.keys, decode(block.states), strict=True))
+    return totals
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_each_key_is_stored_as_it_was_at_the_cut(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches, new keys, and keys that go and come again, before, within and after checkpoints."""
+    dice = random.Random(seed)
+    monkeypatch.setattr(snapshots, "BLOCK_KEYS", dice.choice((3, 50, 512)))
+    monkeypatch.setattr(keys_in_turn, "TIDY_KEYS", dice.choice((1, 4096)))
+    monkeypatch.setattr(snapshots, "SLICE_S", 0.0)  # one block at a time
+    named = [f"k{index}" for index in range(dice.choice((3, 60, 400)))]
+    states: dict[Any, Plain] = {}
+    away: dict[Any, Plain] = {}
+    taken = Snapshots(tmp_path, 0, {"totals": states}, {})
+    chain: list[FileInfo] = []
+
+    def live() -> None:
+        some = dice.choice((1, 5, len(named)))
+        free = [key for key in dice.choices(named, k=some) if key not in away]
+        run(states, taken, free)
+        if dice.random() < 0.2 and states:  # some are given to another worker
+            going = dice.sample(list(states), dice.randint(1, len(states)))
+            taken.moving("totals", going)
+            away.update((key, states.pop(key)) for key in going)
+        elif dice.random() < 0.5 and away:  # and come back
+            taken.moving("totals", list(away))
+            states.update(away)
+            away.clear()
+
+    for barrier in range(1, 7):
+        for _ in range(dice.randint(0, 6)):
+            live()
+        if away:  # between moves everything is somewhere: here
+            taken.moving("totals", list(away))
+            states.update(away)
+            away.clear()
+        taken.begin(barrier)
+        taken.cut("totals")
+        expected = {key: state.n for key, state in states.items()}
+        while not taken.all_encoded:
+            taken.slice()
+            live()
+        part = finish(taken)
+        assert part.keys == len(expected)
+        kept = dice.random() < 0.8
+        taken.settle(kept=kept)
+        files = [part.file] if part.file else []
+        if kept:
+            chain = files if part.full else chain + files
+            assert restored(tmp_path, chain) == expected
+        else:
+            before = [] if part.full else chain
+            assert restored(tmp_path, before + files) == expected
+
+
+def test_a_few_touched_keys_make_a_small_file(tmp_path: Path) -> None:
+    states: dict[Any, Plain] = {}
+    taken = Snapshots(tmp_path, 0, {"totals": states}, {})
+    stored = []
+    for barrier, keys in enumerate((range(1000), range(10), range(400), range(600)), start=1):
+        run(states, taken, list(keys))
+        taken.begin(barrier)
+        taken.cut("totals")
+        while not taken.all_encoded:
+            taken.slice()
+        part = finish(taken)
+        taken.settle(kept=True)
+        assert part.file is not None
+        stored.append((part.full, part.file.keys))
+    assert stored == [(True, 1000), (False, 10), (False, 400), (True, 1000)]  # over half: all
+
+
+def test_an_abandoned_checkpoint_is_made_up_for(tmp_path: Path) -> None:
+    states: dict[Any, Plain] = {}
+    taken = Snapshots(tmp_path, 0, {"totals": states}, {})
+    chain: list[FileInfo] = []
+    for barrier, kept in ((1, True), (2, False), (3, True)):
+        run(states, taken, list(range(100)) if barrier == 1 else [barrier])
+        taken.begin(barrier)
+        taken.cut("totals")
+        while not taken.all_encoded:
+            taken.slice()
+        part = finish(taken)
+        taken.settle(kept=kept)
+        assert part.file is not None
+        if kept:
+            chain = [part.file] if part.full else [*chain, part.file]
+    assert restored(tmp_path, chain) == {key: state.n for key, state in states.items()}
+
+
+def test_numbers_with_a_common_factor_spread_over_the_buckets() -> None:
+    keys = AllKeys(dict.fromkeys(range(0, 64 * 10_000, 64)))
+    keys.note_new()
+    assert max(map(len, keys.buckets)) < 2 * 10_000 / BUCKETS
+    waiting = EveryKey(keys)
+    assert sorted(waiting.some(20_000)) == list(range(0, 64 * 10_000, 64))
+    assert not waiting.left
+
+
+def test_sets_that_are_done_with_are_let_go_of_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_in_turn, "TIDY_KEYS", 10)
+    litter, keys = Litter(), set(range(25))
+    litter.add(keys)
+    left = []
+    for _ in range(4):
+        litter.tidy()
+        left.append(len(keys))
+    assert left == [15, 5, 0, 0]
