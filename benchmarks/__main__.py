@@ -18,6 +18,7 @@ from benchmarks.measure import Figure
 from benchmarks.memory import memory
 from benchmarks.processes import CommandFailed
 from benchmarks.recovery import recovery
+from benchmarks.scaling import scaling
 from benchmarks.settings import CACHE, Settings
 from benchmarks.startup import startup
 from benchmarks.throughput import uniform, zipf
@@ -34,6 +35,7 @@ FIGURES: dict[str, Callable[[Settings], Iterable[Figure]]] = {
     "checkpoint-stalls": lambda settings: [checkpoint_stalls(settings)],
     "checkpoint-bytes": lambda settings: [checkpoint_bytes(settings)],
     "recovery": lambda settings: [recovery(settings)],
+    "scaling": scaling,
 }
 
 GROUPS = {

@@ -27,15 +27,15 @@ EPOCH_S = 1
 
 
 def bytewax_wordcount(
-    source: Path, counts: Path, processes: int, flow: str = "flow", recovery: Path | None = None
+    source: Path, counts: Path, processes: int, flow: str, recovery: Path | None, parts: int
 ) -> list[Command]:
-    """The commands of a word count, one per process; process i writes COUNTS.i.
+    """The commands of a word count, one per process; part i goes to COUNTS.i.
 
     flow: the function that makes it. recovery: a folder made by `new_recovery`; a run that was
     killed goes on from there. Raises subprocess.CalledProcessError when the environment can't be
     made.
     """
-    arguments = f"{str(source)!r}, {str(counts)!r}, {processes}"
+    arguments = f"{str(source)!r}, {str(counts)!r}, {parts}"
     command: list[str | Path] = [_interpreter(), "-m", "bytewax.run"]
     command.append(f"benchmarks.jobs.bytewax_wordcount:{flow}({arguments})")
     if recovery is not None:

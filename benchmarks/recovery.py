@@ -105,12 +105,18 @@ class Bytewax:
 
     look_every_s = 2.0
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, parts: int = 2) -> None:
         self._folder = settings.scratch / "recovery"
-        source, counts = settings.scratch / "followed.txt", settings.scratch / "counts.txt"
-        self._end = source.with_name(f"{source.name}.end")
-        peers.new_recovery(self._folder, 2)
-        self.job = by_bytewax(source, counts, 2, follow=True, recovery=self._folder)
+        self._source, self._counts = (settings.scratch / n for n in ("followed.txt", "counts.txt"))
+        self._end = self._source.with_name(f"{self._source.name}.end")
+        self._parts = parts
+        peers.new_recovery(self._folder, parts)
+        self.job = self.job_of(2)
+
+    def job_of(self, processes: int) -> Job:
+        """The same on so many processes."""
+        files = {"recovery": self._folder, "parts": self._parts}
+        return by_bytewax(self._source, self._counts, processes, follow=True, **files)
 
     def stored_keys(self) -> int:
         return peers.stored_keys(self._folder)
@@ -181,34 +187,34 @@ class Feed:
 def _one_killed(settings: Settings, keys: int) -> Sample:
     """From the kill of Roo's second worker to the first output of those that replace both."""
     roo = Roo(settings)
-    with _fed(roo.job, keys) as feed, _started(roo.job) as processes:
-        _until_stored(roo, keys, feed, processes, settings)
+    with fed(roo.job, keys) as feed, started(roo.job) as processes:
+        until_stored(roo, keys, feed, processes, settings)
         outputs = Regrown(roo.job.counts)
         killed_s = time.monotonic()
         os.kill(children(processes[0].pid)[-1], signal.SIGKILL)
         back_s = outputs.wait_s(processes[0])
-        _end(roo, feed, processes)
+        end(roo, feed, processes)
     return {METRIC: back_s - killed_s}
 
 
 def _all_killed(system: System, settings: Settings, keys: int) -> Sample:
     """From the spawn of a run that goes on where another was killed to its first output."""
-    with _fed(system.job, keys) as feed:
-        with _started(system.job) as processes:
-            _until_stored(system, keys, feed, processes, settings)
+    with fed(system.job, keys) as feed:
+        with started(system.job) as processes:
+            until_stored(system, keys, feed, processes, settings)
             below = [pid for process in processes for pid in children(process.pid)]
         while any(map(is_alive, below)):
             time.sleep(LOOK_EVERY_S)
         outputs = Regrown(system.job.counts)
         spawned_s = time.monotonic()
-        with _started(system.job) as processes:
+        with started(system.job) as processes:
             back_s = outputs.wait_s(processes[0])
-            _end(system, feed, processes)
+            end(system, feed, processes)
     return {METRIC: back_s - spawned_s}
 
 
 @contextmanager
-def _fed(job: Job, keys: int) -> Iterator[Feed]:
+def fed(job: Job, keys: int) -> Iterator[Feed]:
     """The followed file with every key once in it, and what makes it grow; gone afterwards."""
     shutil.copyfile(words.every_key(CACHE, keys, keys), job.words)
     feed = Feed(job.words, keys)
@@ -221,7 +227,7 @@ def _fed(job: Job, keys: int) -> Iterator[Feed]:
 
 
 @contextmanager
-def _started(job: Job) -> Iterator[list[Process]]:
+def started(job: Job) -> Iterator[list[Process]]:
     """Its processes, one after the other; all are killed if the block leaves them alive."""
     with ExitStack() as stack:
         processes = [stack.enter_context(running(job.commands[0]))]
@@ -231,7 +237,7 @@ def _started(job: Job) -> Iterator[list[Process]]:
         yield processes
 
 
-def _until_stored(
+def until_stored(
     system: System, keys: int, feed: Feed, processes: Sequence[Process], settings: Settings
 ) -> None:
     """Until all keys are safe; then the file grows for one and a half times as long as between two
@@ -243,7 +249,7 @@ def _until_stored(
     wait_until(system.has_news, processes[0], look_every_s=LOOK_EVERY_S)
 
 
-def _end(system: System, feed: Feed, processes: Sequence[Process]) -> None:
+def end(system: System, feed: Feed, processes: Sequence[Process]) -> None:
     """Let a run that has come back finish. Raises WrongOutput, CommandFailed."""
     feed.stop()
     system.stop(processes)

@@ -69,15 +69,21 @@ def by_bytewax(
     *,
     follow: bool = False,
     recovery: Path | None = None,
+    parts: int | None = None,
 ) -> Job:
     """Bytewax, with one worker in each process. recovery: where it keeps snapshots, if it does.
+    parts: of the output, where they are not as many as processes.
 
     follow: the file is read on and on until `WORDS.end` is there, and outputs are cut back to the
     snapshot that the run goes on from.
     """
-    outputs = [counts.with_name(f"{counts.name}.{index}") for index in range(worker_processes)]
+    outputs = [
+        counts.with_name(f"{counts.name}.{index}") for index in range(parts or worker_processes)
+    ]
     flow = "followed" if follow else "flow"
-    commands = peers.bytewax_wordcount(words, counts, worker_processes, flow, recovery)
+    commands = peers.bytewax_wordcount(
+        words, counts, worker_processes, flow, recovery, parts or worker_processes
+    )
     return Job(commands, words, outputs, peers.APART_S)
 
 

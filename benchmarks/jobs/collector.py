@@ -2,10 +2,11 @@
 
 While messages arrive it only notes the time of each read; everything else is done at the end.
 
-    python -m benchmarks.jobs.collector MESSAGES WARM_UP_MESSAGES
+    python -m benchmarks.jobs.collector MESSAGES WARM_UP_MESSAGES [FILE]
 
 Prints its port; `complete` when MESSAGES have come; and, when all connections have closed, the
-percentiles as JSON. Exit 1 with the reason if a message is lost, doubled or out of order.
+percentiles as JSON. FILE: for every message a line `KEY DUE_NS ARRIVED_NS`. Exit 1 with the reason
+if a message is lost, doubled or out of order.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from operator import itemgetter
+from pathlib import Path
 
 from benchmarks.verify import WrongOutput
 
@@ -57,8 +60,12 @@ def collect(server: socket.socket, messages: int) -> Arrivals:
     return arrivals
 
 
-def lines(arrivals: Arrivals) -> Iterator[tuple[int, str]]:
-    """Every line with the time its end arrived."""
+def lines(arrivals: Arrivals) -> list[tuple[int, str]]:
+    """Every line with the time its end arrived, in this order."""
+    return sorted(_by_connection(arrivals), key=itemgetter(0))
+
+
+def _by_connection(arrivals: Arrivals) -> Iterator[tuple[int, str]]:
     for reads in arrivals.values():
         rest = b""
         for at_ns, data in reads:
@@ -94,14 +101,24 @@ def latencies_ms(
     return sorted(since_due), sorted(since_sent)
 
 
+def write(arrivals: Arrivals, path: str) -> None:
+    """One line for each message."""
+    with Path(path).open("w") as out:
+        for at_ns, line in lines(arrivals):
+            key, _, due_ns, _ = line.split(" ", 3)
+            out.write(f"{key} {due_ns} {at_ns}\n")
+
+
 def main() -> None:
     """See the module."""
-    messages, warm_up = map(int, sys.argv[1:])
+    messages, warm_up = map(int, sys.argv[1:3])
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             print(server.getsockname()[1], flush=True)
             arrivals = collect(server, messages)
         since_due, since_sent = latencies_ms(arrivals, messages, warm_up)
+        for path in sys.argv[3:]:
+            write(arrivals, path)
     except (WrongOutput, ValueError, IndexError) as error:
         sys.exit(f"wrong output: {error}")
     result = {}

@@ -3,7 +3,7 @@
 A message is `KEY NUMBER DUE_NS SENT_NS`: when its step was due by the clock and when it was sent.
 The two part when the feeder is held up, be it by a receiver that does not read or by the machine.
 
-    python -m benchmarks.jobs.feeder PORT MESSAGES_PER_S SECONDS
+    python -m benchmarks.jobs.feeder PORT MESSAGES_PER_S SECONDS [KEYS]
 """
 
 from __future__ import annotations
@@ -12,18 +12,28 @@ import json
 import socket
 import sys
 import time
-from itertools import cycle, islice
+from collections.abc import Iterator
+from itertools import count, islice
+from math import gcd
 
 STEP_NS = 1_000_000
-KEYS = [f"k{index}" for index in range(1000)]
+KEYS = 1000
 CONNECT_DEADLINE_S = 10.0
 
 
-def feed(out: socket.socket, rate_per_s: int, seconds: int) -> list[int]:
+def names(keys: int) -> Iterator[str]:
+    """All keys over and over, scattered."""
+    step = round(keys * 0.618) or 1
+    while gcd(step, keys) != 1:
+        step += 1
+    return (f"k{index * step % keys}" for index in count())
+
+
+def feed(out: socket.socket, rate_per_s: int, seconds: int, keys: int) -> list[int]:
     """Send `rate_per_s * seconds` messages; how late each step was, in ns."""
     steps_per_s = 1_000_000_000 // STEP_NS
     messages_a_step = rate_per_s // steps_per_s
-    keys = cycle(KEYS)
+    all_keys = names(keys)
     late_ns = []
     start_ns = time.monotonic_ns() + STEP_NS
     for step in range(seconds * steps_per_s):
@@ -33,7 +43,7 @@ def feed(out: socket.socket, rate_per_s: int, seconds: int) -> list[int]:
         numbers = range(step * messages_a_step, (step + 1) * messages_a_step)
         sent_ns = time.monotonic_ns()
         stamps = f"{due_ns} {sent_ns}\n"
-        step_keys = islice(keys, messages_a_step)
+        step_keys = islice(all_keys, messages_a_step)
         lines = [f"{key} {n} {stamps}" for key, n in zip(step_keys, numbers, strict=True)]
         out.sendall("".join(lines).encode())
         late_ns.append(sent_ns - due_ns)
@@ -54,10 +64,10 @@ def connect(port: int) -> socket.socket:
 
 def main() -> None:
     """Feed, then print how late the steps were as JSON."""
-    port, rate_per_s, seconds = map(int, sys.argv[1:])
+    port, rate_per_s, seconds, *keys = map(int, sys.argv[1:])
     with connect(port) as out:
         out.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        late_ns = sorted(feed(out, rate_per_s, seconds))
+        late_ns = sorted(feed(out, rate_per_s, seconds, *keys or [KEYS]))
     late_ms = {"p99": late_ns[len(late_ns) * 99 // 100] / 1e6, "max": late_ns[-1] / 1e6}
     print(json.dumps({f"feeder_late_{name}_ms": value for name, value in late_ms.items()}))
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from roo.checkpoint.encoding import StateEncoder, decode
@@ -74,6 +74,7 @@ class Move:
             self._awaits["sink", sink] = {before.homes[sink]} if come else set()
         self._uncut = set[What]() if joins else set(self._whats)
         self._early: list[tuple[Header, list[bytes]]] = []
+        self._coming: deque[tuple[Header, list[bytes]]] = deque()
         self._going: dict[str, Iterator[tuple[int, list[Any]]]] = {}
         self._encoder = StateEncoder()
         self._credit = Counter(dict.fromkeys(self._takers, SLICES_ON_THEIR_WAY))
@@ -99,7 +100,9 @@ class Move:
     @property
     def is_busy(self) -> bool:
         """Whether `step` has something to do now."""
-        return bool(self._to_try) or any(self._credit[taker] > 0 for taker in self._going_to())
+        return bool(self._to_try or self._coming) or any(
+            self._credit[taker] > 0 for taker in self._going_to()
+        )
 
     def _going_to(self) -> list[int]:
         return self._takers if self._going else []
@@ -127,6 +130,8 @@ class Move:
         if self._to_try and now_s - self._tried_s > TRY_AGAIN_EVERY_S:
             self._try_again(now_s)
         end_s = now_s + SLICE_S
+        while self._coming and time.monotonic() < end_s:
+            self._take_in(*self._coming.popleft())
         for state, slices in list(self._going.items()):
             while min((self._credit[taker] for taker in self._takers), default=1) > 0:
                 part = next(slices, None)
@@ -152,8 +157,10 @@ class Move:
                     yield owner, [key for key in keys if key in states]  # all but those asked for
         yield from ((t, [k for k in keys if k in states]) for t, keys in gathered.items() if keys)
 
-    def _give(self, state: str, taker: int, keys: list[Any], unknown: Sequence[Any] = ()) -> None:
-        """unknown: asked for, and not here."""
+    def _give(
+        self, state: str, taker: int, keys: list[Any], unknown: list[Any] | None = None
+    ) -> None:
+        """unknown: those asked for that are not here; None where nobody asked."""
         states = self._stages.states[state]
         self._stages.moving(state, keys)  # a snapshot has them as they were at the cut
         values = [states.pop(key) for key in keys]
@@ -163,7 +170,7 @@ class Move:
             raise _unsendable(state, keys, values, error) from error
         self._credit[taker] -= 1
         self.keys_out += len(keys)
-        frames = [pack_items(keys), packed, *([pack_items(list(unknown))] if unknown else [])]
+        frames = [pack_items(keys), packed, *([] if unknown is None else [pack_items(unknown)])]
         self._tell(Kind.STATES, taker, ("state", state), len(keys), frames)
 
     def _end(self, state: str) -> None:
@@ -190,26 +197,40 @@ class Move:
             self._credit[header.sender] += 1
         elif what in self._uncut:
             self._early.append((header, frames))
-        elif header.kind is Kind.STATES:
-            keys, values = unpack_items(frames[0]), decode(frames[1])
-            self._stages.moving(name, keys)
-            self._stages.states[name].update(zip(keys, values, strict=True))
-            if len(frames) > 2:
-                self._unknown[name].update(unpack_items(frames[2]))
-            self.keys_in += header.messages
-            self.bytes_in += header.cost_bytes
-            self._to_try.add(what)
-            self._tell(Kind.STATES_TAKEN, header.sender, what, 0, [])
         elif header.kind is Kind.STATES_WANTED:
             wanted, states = unpack_items(frames[0]), self._stages.states[name]
             here = [key for key in wanted if key in states]
             self._give(name, header.sender, here, [key for key in wanted if key not in states])
-        else:
+        elif kind == "sink":
             self._awaits[what].discard(header.sender)
-            if kind == "sink":
-                self.notes[what] = pickle.loads(frames[0])
+            self.notes[what] = pickle.loads(frames[0])
             self._to_try.add(what)
             self._try_again(time.monotonic())
+        elif header.kind is Kind.STATES and len(frames) > 2:
+            # The answer to a question: messages wait for these. Of a key that was not there any
+            # more the state may be among those that have come and have not been taken in yet.
+            self._take_in(header, frames)
+            self._coming.append((header, frames[2:]))
+        else:
+            self._coming.append((header, frames))
+
+    def _take_in(self, header: Header, frames: list[bytes]) -> None:
+        """Some states, or the news that those were all."""
+        what = _, name = self._whats[header.exchange]
+        self._to_try.add(what)
+        if header.kind is Kind.STATES_END:
+            self._awaits[what].discard(header.sender)
+            self._try_again(time.monotonic())
+            return
+        if len(frames) == 1:
+            self._unknown[name].update(unpack_items(frames[0]))
+            return
+        keys, values = unpack_items(frames[0]), decode(frames[1])
+        self._stages.moving(name, keys)
+        self._stages.states[name].update(zip(keys, values, strict=True))
+        self.keys_in += header.messages
+        self.bytes_in += header.cost_bytes
+        self._tell(Kind.STATES_TAKEN, header.sender, what, 0, [])
 
     def _try_again(self, now_s: float) -> None:
         whats, self._to_try = self._to_try, set()

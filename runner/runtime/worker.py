@@ -69,6 +69,9 @@ if TYPE_CHECKING:
     from roo.runtime.snapshots import Part
 
 HOT_KEYS = 5
+SHARE_BESIDE_A_MOVE = 3
+"""How many times as long as a slice of a move the batches after it get."""
+
 GOODBYE_MS = 2_000
 """How long a last message to the coordinator may take."""
 
@@ -296,6 +299,7 @@ class Worker:
     def _begin_move(self, before: Placement, after: Placement, *, joins: bool) -> None:
         from roo.runtime.moving import Move
 
+        gc.disable()  # what comes lives long: going through it in between finds nothing
         stages_of = self._stages_with
         self._uncut = {} if joins else {what: set(stages) for what, stages in stages_of.items()}
         self._to_hand_over = [
@@ -340,6 +344,7 @@ class Worker:
         move.step()
         if move.is_complete and not self._uncut and not self._to_hand_over:
             self.move = None
+            _tune_collector()
             if self.worker in move.after.workers:
                 self.control.send(control.MovedIn(
                     move.after.version, move.keys_in, move.bytes_in, self._cut_ms,
@@ -555,7 +560,7 @@ class Worker:
         self.control.send(control.Passed(barrier, self.stats(), part, self._positions))
 
     def _go_on_in_slices(self) -> None:
-        """A slice of a snapshot and of a move, and then batches for at least as long."""
+        """A slice of a snapshot and of a move, and then batches for so many times as long."""
         begun_s = time.monotonic()
         self._slice_is_due = begun_s < self._slices_after_s
         if self._slice_is_due:
@@ -567,7 +572,8 @@ class Worker:
         if self.move is not None:
             self._go_on_with_move(self.move)
         now_s = time.monotonic()
-        self._slices_after_s = now_s + (now_s - begun_s)
+        for_batches = SHARE_BESIDE_A_MOVE if self.move is not None else 1
+        self._slices_after_s = now_s + for_batches * (now_s - begun_s)
 
     def _is_frames(self, batch: Batch) -> bool:
         """Keyed batches were packed when their size was needed; others are packed now."""
@@ -616,6 +622,7 @@ def _tune_collector() -> None:
     Python's defaults cost a word count over a million keys a tenth of its time (ARCHITECTURE.md).
     """
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 20, 20)
 
 
@@ -658,6 +665,7 @@ def main(arguments: list[str]) -> NoReturn:
         data = Data(context, site, index, attempt)
         worker = Worker(assignment, line, data, stdout_fd, folder)
         watchdog.watch(worker)
+        gc.disable()  # a million states are made, and none is garbage
         worker.prepare()
         _tune_collector()
         line.send(control.Ready(worker.noted(), data.port))

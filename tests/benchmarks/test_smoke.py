@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmark
-from benchmarks import checkpoints, recovery, throughput, wordcount
+from benchmarks import checkpoints, recovery, scaling, throughput, wordcount
 from benchmarks.checkpoints import TAKEN
 from benchmarks.jobs import gaps
 from benchmarks.measure import Reach, Series, ratio
@@ -72,6 +72,20 @@ def test_what_checkpoints_cost_and_how_a_run_comes_back(tmp_path: Path) -> None:
         recovery.WORKER, recovery.WHOLE,
     ]  # fmt: skip
     assert all(0 < seconds < DEADLINE_S for _, _, seconds in medians["recovery"])
+
+
+@pytest.mark.slow
+def test_what_a_join_and_a_leave_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = tmp_path / "figures.json"
+    for name, less in (("RATE_PER_S", 5_000), ("BEFORE_S", 1.0), ("AFTER_S", 1.0)):
+        monkeypatch.setattr(scaling, name, less)
+    short = ["--runs", "1", "--words", "20000", "--latency-s", "4", "--warm-up-s", "1"]
+    assert benchmark.main(["scaling", *short, "--json", str(report)]) == 0
+    [figure] = json.loads(report.read_text())["figures"]
+    found = {one["metric"]: one["median"] for one in figure["series"]}
+    assert list(found) == [f"{change} {m}" for change in ("+1", "-1") for m in scaling.METRICS]
+    assert found["+1 pause_moved_ms"] > 0 < found["-1 pause_moved_ms"]
+    assert 0.9 < found["+1 moved_over_minimum"] < 1.1
 
 
 def test_first_output_is_what_comes_after_the_cut(tmp_path: Path) -> None:
