@@ -135,11 +135,14 @@ class Bytewax:
 
 
 class Regrown:
-    """Looks for the first output of a run that goes on: after a file was cut back, it grows."""
+    """Looks for the first output of a run that goes on: after a file was cut back, it grows.
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    after_end: all writers are gone and may have left nothing to cut: growing is enough.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, after_end: bool = False) -> None:
         self._sizes = {path: path.stat().st_size for path in paths}
-        self._cut: set[Path] = set()
+        self._cut: set[Path] = set(paths) if after_end else set()
 
     def look(self) -> bool:
         """Whether one has grown again."""

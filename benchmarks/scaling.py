@@ -288,7 +288,7 @@ def _bytewax_silence(settings: Settings, keys: int) -> Sample:
                 process.send_signal(signal.SIGINT)
             for process in processes:
                 process.communicate(timeout=STOP_DEADLINE_S)
-        outputs = Regrown(system.job.counts)
+        outputs = Regrown(system.job.counts, after_end=True)
         with started(system.job_of(3)) as processes:
             back_s = outputs.wait_s(processes[0])
             end(system, feed, processes)

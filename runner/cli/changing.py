@@ -92,19 +92,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _follow(visitor: Any, request: dict[str, Any], arguments: argparse.Namespace) -> int:
-    begun_s, progress = time.monotonic(), _Progress()
+    begun_s, progress, intervals = time.monotonic(), _Progress(), 0
     for answer in visitor.ask("change", **request):
         if answer.get("queued"):
             _say(f"waiting: {answer['ahead']} change(s) come first")
         elif answer.get("begun"):
-            _say(f"moving {answer['intervals_moved']} interval(s), "
+            intervals = answer["intervals_moved"]
+            _say(f"moving {intervals} interval(s), "
                  f"about {answer['keys_to_move']:,} keys")  # fmt: skip
         elif answer.get("progress"):
-            progress.show(answer["keys"], answer["of"])
+            progress.show(answer["keys"], answer["of"], answer["bytes"])
         if arguments.no_wait and not answer.get("done"):
             return 0
     progress.end()
     answer["seconds"] = round(time.monotonic() - begun_s, 3)
+    answer["intervals_moved"] = intervals
     why_not = answer.get("why_not")
     if arguments.json:
         print(json.dumps({k: v for k, v in answer.items() if k != "done"}))
@@ -119,10 +121,11 @@ def _follow(visitor: Any, request: dict[str, Any], arguments: argparse.Namespace
 def _result(answer: dict[str, Any]) -> str:
     if not answer.get("keys_moved") and not answer.get("cut_ms"):
         return "nothing to change"
+    what = f"{answer['intervals_moved']} interval(s), {answer['keys_moved']:,} keys"
     return (
-        f"moved {answer['keys_moved']:,} keys ({answer['bytes_moved'] / 1e6:.1f} MB) in "
-        f"{answer['seconds']:.1f} s; longest pause {answer['pause_ms']:.0f} ms for keys that "
-        f"moved, {answer['cut_ms']:.0f} ms for the others"
+        f"moved {what} ({answer['bytes_moved'] / 1e6:.1f} MB) in {answer['seconds']:.1f} s; "
+        f"longest pause {answer['pause_ms']:.0f} ms for keys that moved, "
+        f"{answer['cut_ms']:.0f} ms for the others"
     )
 
 
@@ -157,8 +160,8 @@ class _Progress:
         self._begun_s = self._said_s = time.monotonic()
         self._open = False
 
-    def show(self, keys: int, of: int) -> None:
-        """So many keys of about so many have moved."""
+    def show(self, keys: int, of: int, size_bytes: int) -> None:
+        """So many keys of about so many have moved, and how large they were."""
         now_s = time.monotonic()
         terminal = sys.stderr.isatty()
         if not terminal and now_s - self._said_s < 2.0:
@@ -167,7 +170,7 @@ class _Progress:
         left = ""
         if 0 < keys < of:
             left = f", {(now_s - self._begun_s) * (of - keys) / keys:.0f} s left"
-        line = f"{keys:,} of about {of:,} keys{left}"
+        line = f"{keys:,} of about {of:,} keys, {size_bytes / 1e6:.1f} MB{left}"
         print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n",
               file=sys.stderr, flush=True)  # fmt: skip
         self._open = terminal

@@ -92,8 +92,8 @@ class WorkerStats:
     sources: name -> (messages, bytes). steps: name -> (in, out); out is -1 where the coordinator
     takes it from what the next part counted. sinks: name -> (messages, bytes). latency: counts of
     `roo.runtime.latency`. doing: what it has been at for longer than a second, and for how long.
-    moved_keys: that have come in the move under way. held_back: it could read more, and nobody
-    takes it. hot_keys: (state, key, part of this worker's keyed messages).
+    moved_keys, moved_bytes: that have come in the move under way. held_back: it could read more,
+    and nobody takes it. hot_keys: (state, key, part of this worker's keyed messages).
     """
 
     worker: int
@@ -114,6 +114,7 @@ class WorkerStats:
     latency: list[int] = field(default_factory=list)
     doing: str = ""
     moved_keys: int = 0
+    moved_bytes: int = 0
     held_back: bool = False
     hot_keys: list[tuple[str, str, float]] = field(default_factory=list)
 

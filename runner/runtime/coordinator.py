@@ -248,6 +248,9 @@ class Coordinator:
             self._workers.wait()
             self._hear_the_rest()
             return self._summary
+        except ForcedExit:
+            self._door.close(GOODBYE_MS)  # whoever asked for it gets the answer
+            raise
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -318,10 +321,12 @@ class Coordinator:
         return latest.size_bytes / keys if latest is not None and keys else None
 
     @property
-    def moved_keys(self) -> int:
-        """Keys that have come in the move under way."""
-        done = sum(move.keys for move in self._moves)
-        return done + sum(stats.moved_keys for stats in self._tally.now.values())
+    def moved_so_far(self) -> tuple[int, int]:
+        """(keys, bytes) that have come in the move under way."""
+        moves, under_way = self._moves, self._tally.now.values()
+        keys = sum(move.keys for move in moves) + sum(stats.moved_keys for stats in under_way)
+        size = sum(move.size_bytes for move in moves) + sum(s.moved_bytes for s in under_way)
+        return keys, size
 
     def weights_of_file(self) -> dict[int, int]:
         """What the pipeline file says, for all workers there are."""

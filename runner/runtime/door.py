@@ -71,8 +71,9 @@ class Door:
         if command == "status":
             return {"done": True, "status": self._run.status()}
         if command == "stop":
+            _tell(say, {"done": True})  # before: `now` ends this process
             self._run.stop(now=bool(request.get("now")))
-            return {"done": True}
+            return None
         if command != "change":
             raise KeyError(command)
         self._number += 1
@@ -115,8 +116,9 @@ class Door:
         number, expected = self._under_way
         asker = self._askers.get(number)
         if asker is not None:
-            keys = self._run.moved_keys
-            _tell(asker, {"progress": True, "keys": keys, "of": max(round(expected), keys)})
+            keys, size_bytes = self._run.moved_so_far
+            of = max(round(expected), keys)
+            _tell(asker, {"progress": True, "keys": keys, "of": of, "bytes": size_bytes})
 
     def plan(self, before: Placement, after: Placement) -> dict[str, Any]:
         """Intervals, shares, keys and bytes of each worker, before and after; keys and bytes

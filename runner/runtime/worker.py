@@ -602,6 +602,7 @@ class Worker:
             held_back=self.core.held_back,
             hot_keys=[(s, plain(k), part) for s, k, part in self.stages.hot_keys.top(HOT_KEYS)],
             moved_keys=move.keys_in if (move := self.move) is not None else 0,
+            moved_bytes=move.bytes_in if move is not None else 0,
         )
 
     def close(self) -> None:
