@@ -31,7 +31,7 @@ FIGURES: dict[str, Callable[[Settings], Iterable[Figure]]] = {
     "memory": lambda settings: [memory(settings)],
     "startup": lambda settings: [startup(settings)],
     "latency": latency,
-    "checkpoint-speed": lambda settings: [checkpoint_speed(settings)],
+    "checkpoint-speed": checkpoint_speed,
     "checkpoint-stalls": lambda settings: [checkpoint_stalls(settings)],
     "checkpoint-bytes": lambda settings: [checkpoint_bytes(settings)],
     "recovery": lambda settings: [recovery(settings)],

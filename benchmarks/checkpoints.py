@@ -47,11 +47,26 @@ class Gap(NamedTuple):
     cpu_ms: float
 
 
-def checkpoint_speed(settings: Settings) -> Figure:
-    """Uniform words, with a checkpoint every second and without."""
-    source, counts = words.uniform(CACHE, settings.words), settings.scratch / "counts.txt"
-    folder = settings.scratch / "speed"
+def checkpoint_speed(settings: Settings) -> list[Figure]:
+    """With a checkpoint every second and without, where a second touches all keys, and where some.
+
+    Bytewax, where asked for, does the first.
+    """
+    keys = min(KEYS_MAX, settings.words)
+    evenly = words.uniform(CACHE, settings.words)
+    by_zipf = words.every_key(CACHE, settings.words, keys, evenly=False)
+    return [
+        _speed(settings, "checkpoint-speed", "uniform over 1 M words", evenly, peers_too=True),
+        _speed(settings, "checkpoint-speed-zipf", f"Zipf(1.1) over {keys:,} words", by_zipf),
+    ]
+
+
+def _speed(
+    settings: Settings, name: str, drawn: str, source: Path, *, peers_too: bool = False
+) -> Figure:
+    counts, folder = settings.scratch / "counts.txt", settings.scratch / "speed"
     with_, without = names(ROO_2, settings.checkpoint_every_ms)
+    peers_too = peers_too and settings.peers
 
     def roo_without() -> Sample:
         return {SPEED: settings.words / verified_seconds(by_roo(source, counts, 2))}
@@ -65,7 +80,7 @@ def checkpoint_speed(settings: Settings) -> Figure:
 
     candidates = [Candidate(without, roo_without), Candidate(with_, roo_with)]
     bytewax_with, bytewax_without = names(BYTEWAX_2, peers.EPOCH_S * 1000)
-    if settings.peers:
+    if peers_too:
         peer_words = settings.peer_words
         peer_source = words.uniform(CACHE, peer_words)
 
@@ -81,14 +96,14 @@ def checkpoint_speed(settings: Settings) -> Figure:
 
         candidates.append(Candidate(bytewax_without, peer_without))
         candidates.append(Candidate(bytewax_with, peer_with))
-    samples = interleave("checkpoint-speed", candidates, settings.runs)
+    samples = interleave(name, candidates, settings.runs)
     speeds = samples.all(SPEED)
     ratios = [ratio(f"{with_} / without", [speeds[1]], [speeds[0]], Reach(0.95))]
-    if settings.peers:
+    if peers_too:
         ratios.append(ratio(f"{bytewax_with} / without", [speeds[3]], [speeds[2]]))
-    title = f"Speed with checkpoints, uniform over 1 M words, {settings.words:,} words"
+    title = f"Speed with checkpoints, {drawn}, {settings.words:,} words"
     series = (*speeds, samples.series(with_, TAKEN))
-    return Figure("checkpoint-speed", title, SPEED_NOTE, series, tuple(ratios))
+    return Figure(name, title, SPEED_NOTE, series, tuple(ratios))
 
 
 def checkpoint_stalls(settings: Settings) -> Figure:

@@ -17,8 +17,7 @@ DRAWS_AT_ONCE = 100_000
 
 def zipf(folder: Path, words: int) -> Path:
     """A file of `words` words drawn by Zipf's law (exponent 1.1) from 200,000."""
-    weights = (1 / rank**ZIPF_EXPONENT for rank in range(1, ZIPF_VOCABULARY + 1))
-    drawn = _drawn(ZIPF_VOCABULARY, words, list(accumulate(weights)))
+    drawn = _drawn(ZIPF_VOCABULARY, words, list(accumulate(_zipf_weights(ZIPF_VOCABULARY))))
     return _written(folder / f"zipf-{words}-{SEED}.txt", drawn)
 
 
@@ -27,19 +26,27 @@ def uniform(folder: Path, words: int) -> Path:
     return _written(folder / f"uniform-{words}-{SEED}.txt", _drawn(UNIFORM_VOCABULARY, words))
 
 
-def every_key(folder: Path, words: int, keys: int) -> Path:
-    """A file of `words` words that first has each of `keys` words once, then draws evenly."""
+def every_key(folder: Path, words: int, keys: int, *, evenly: bool = True) -> Path:
+    """A file of `words` words that first has each of `keys` words once, then draws evenly, or by
+    Zipf's law.
+    """
     step = round(keys * 0.618) or 1  # scatters the first occurrences
     while gcd(step, keys) != 1:
         step += 1
     firsts = (f"w{index * step % keys}" for index in range(min(keys, words)))
-    rest = _drawn(keys, max(0, words - keys))
-    return _written(folder / f"keys-{keys}-{words}-{SEED}.txt", chain(firsts, rest))
+    weights = None if evenly else list(accumulate(_zipf_weights(keys)))
+    rest = _drawn(keys, max(0, words - keys), weights)
+    name = "keys" if evenly else "keys-zipf"
+    return _written(folder / f"{name}-{keys}-{words}-{SEED}.txt", chain(firsts, rest))
 
 
 def empty(folder: Path) -> Path:
     """A file with nothing in it."""
     return _written(folder / "empty.txt", iter(()))
+
+
+def _zipf_weights(vocabulary: int) -> Iterator[float]:
+    return (1 / rank**ZIPF_EXPONENT for rank in range(1, vocabulary + 1))
 
 
 def _drawn(vocabulary: int, words: int, cumulative: list[float] | None = None) -> Iterator[str]:

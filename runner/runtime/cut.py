@@ -55,9 +55,9 @@ class Checkpoint:
         """Whether a checkpoint is being taken."""
         return self._snapshots.active
 
-    def begin(self, barrier: int) -> None:
-        """A barrier opens."""
-        self._snapshots.begin(barrier)
+    def begin(self, barrier: int, *, last: bool) -> None:
+        """A barrier opens. last: nothing is read after it."""
+        self._snapshots.begin(barrier, last=last)
         self._outlets = {
             name: outlet for name, outlet in self._all_outlets.items() if outlet.is_open
         }

@@ -65,10 +65,13 @@ class _Chain:
         self.base_bytes = sizes[0] if sizes else 0
         self.delta_bytes = sum(sizes[1:])
 
-    @property
-    def wants_base(self) -> bool:
-        """Whether the next file is to hold everything: the deltas outgrow what they change."""
-        return not self.files or self.delta_bytes > self.base_bytes or self.files >= CHAIN_FILES_MAX
+    def wants_base(self, *, last: bool) -> bool:
+        """Whether the next file is to hold everything: the deltas outgrow what they change.
+
+        last: it is a run's last one, which nobody restores, or one run that is resumed once.
+        """
+        outgrown = self.delta_bytes > self.base_bytes or self.files >= CHAIN_FILES_MAX
+        return not self.files or (outgrown and not last)
 
     def add(self, part: StatePart) -> None:
         if part.file is None:
@@ -113,6 +116,7 @@ class Snapshots:
         self._litter = Litter()
         self._cuts: dict[str, _Cut] = {}
         self._barrier: int | None = None
+        self._last_one = False
         self._encoder = StateEncoder()
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._error = ""
@@ -161,9 +165,10 @@ class Snapshots:
 
     # One checkpoint
 
-    def begin(self, barrier: int) -> None:
+    def begin(self, barrier: int, *, last: bool = False) -> None:
         """A barrier has opened."""
         self._barrier = barrier
+        self._last_one = last
         self._error = ""
         self._synced.clear()
 
@@ -171,7 +176,7 @@ class Snapshots:
         """Every stage that works on a state is aligned: its values are to be kept as they are."""
         touched, self._touched[state] = self._touched[state], set()
         keys = len(self._states[state])
-        if touched is None or self._chains[state].wants_base:
+        if touched is None or self._chains[state].wants_base(last=self._last_one):
             self._cuts[state] = _Cut(EveryKey(self._keys[state]), keys)
         else:
             self._cuts[state] = _Cut(TouchedKeys(touched), keys)

@@ -283,7 +283,7 @@ class Worker:
 
     def _open_barrier(self, message: control.Barrier) -> None:
         if self.checkpoint is not None:
-            self.checkpoint.begin(message.barrier)
+            self.checkpoint.begin(message.barrier, last=message.last)
         after, change, gives = message.after, None, frozenset[int]()
         if after is not None:
             before = self.stages.place[0]

@@ -116,6 +116,21 @@ def test_a_few_touched_keys_make_a_small_file(tmp_path: Path) -> None:
     assert stored == [(True, 1000), (False, 10), (False, 400), (True, 1000)]  # over half: all
 
 
+def test_deltas_are_folded_into_a_base_but_not_at_the_end(tmp_path: Path) -> None:
+    states: dict[Any, Plain] = {}
+    taken = Snapshots(tmp_path, 0, {"totals": states}, {})
+    full = []
+    for barrier in range(1, 9):
+        run(states, taken, list(range(1000 if barrier == 1 else 400)))
+        taken.begin(barrier, last=barrier == 8)
+        taken.cut("totals")
+        while not taken.all_encoded:
+            taken.slice()
+        full.append(finish(taken).full)
+        taken.settle(kept=True)
+    assert full == [True, False, False, False, True, False, False, False]
+
+
 def test_an_abandoned_checkpoint_is_made_up_for(tmp_path: Path) -> None:
     states: dict[Any, Plain] = {}
     taken = Snapshots(tmp_path, 0, {"totals": states}, {})
