@@ -400,6 +400,7 @@ class Coordinator:
                 self._moves.append(message)
                 self._handle(core.MovedIn(worker, version))
             case control.Passed(barrier, stats, part, splits):
+                stats.monotonic_s = time.monotonic()
                 self._tally.report(stats)
                 self._offsets |= splits
                 if self._commits is not None and part is not None:

@@ -18,10 +18,13 @@ from roo.status.snapshot import RunSnapshot, SinkRow, SourceRow, StepRow, Summar
 EVENTS_MAX = 50
 HOT_KEYS = 5
 SILENT_AFTER_S = 3.0
+RATES_OVER_S = 0.1
+"""Reports come every 250 ms, and one with each checkpoint: a rate between two that are closer than
+this would say more of the clock than of the run."""
 
 
 class Tally:
-    """Keeps each worker's last two reports: one for totals, both for rates."""
+    """Keeps each worker's last report for totals, and one some time before it for rates."""
 
     def __init__(
         self, plan: Plan, place: Placement, splits: dict[int, tuple[str, Split]], started_s: float
@@ -61,8 +64,9 @@ class Tally:
 
     def report(self, stats: WorkerStats) -> None:
         """A worker's newest numbers."""
-        if stats.worker in self.now:
-            self._before[stats.worker] = self.now[stats.worker]
+        latest = self.now.get(stats.worker)
+        if latest is not None and stats.monotonic_s - latest.monotonic_s >= RATES_OVER_S:
+            self._before[stats.worker] = latest
         self.now[stats.worker] = stats
 
     @property

@@ -100,9 +100,6 @@ class Watchdog:
             stats = self._worker.stats()
         except RuntimeError:  # a dict or deque grew while it was being added up; next time, then
             return None
-        stats.memory_bytes = memory_bytes()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        stats.cpu_s = usage.ru_utime + usage.ru_stime
         stats.doing = self._doing(self._worker)
         return stats
 
@@ -131,6 +128,12 @@ class Watchdog:
                 return (f"step {where.part} ({where.function})" if where else "a step"), called
             called, frame = frame, frame.f_back
         return "", None
+
+
+def cpu_s() -> float:
+    """What this process has computed so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def memory_bytes() -> int:

@@ -60,7 +60,7 @@ from roo.runtime.readers import Readers
 from roo.runtime.stages import Made, Stages
 from roo.runtime.suspects import Notebook, path_of
 from roo.runtime.transport import Control, Data, Site, frames_of, ipc, payload_of, readable
-from roo.runtime.watchdog import Activity, Watchdog
+from roo.runtime.watchdog import Activity, Watchdog, cpu_s, memory_bytes
 
 if TYPE_CHECKING:
     from roo.checkpoint.manifest import Manifest
@@ -588,6 +588,8 @@ class Worker:
             worker=self.worker,
             pid=os.getpid(),
             monotonic_s=time.monotonic(),
+            memory_bytes=memory_bytes(),
+            cpu_s=cpu_s(),
             keys=sum(map(len, self.stages.states.values())),
             queue_messages=self.core.queued_messages,
             skipped=failures.skipped,
