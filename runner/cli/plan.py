@@ -26,7 +26,8 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; the exit code."""
     from roo.api import ConnectorError
-    from roo.core.table import Table, hash64
+    from roo.core.placement import Placement
+    from roo.core.table import hash64
     from roo.spec.findings import InvalidPipeline
 
     try:
@@ -39,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         sys.stdout.write(generate(plan).source)
         return 0
-    table = Table.equal(spec.workers)
+    weights = dict(enumerate(spec.cluster.weights))
+    table = Placement.fresh(spec.workers, [], [], weights=weights).table
     facts = {
         "pipeline": spec.name,
         "fingerprint": plan.fingerprint,

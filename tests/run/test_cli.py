@@ -28,6 +28,21 @@ def test_plan_as_json() -> None:
     assert facts["keys"] == [{"key": "the", "hash": "0xcb1283631cf33d7d", "worker": 1}]
 
 
+def test_plan_gives_shares_by_weight(tmp_path: Path) -> None:
+    write(tmp_path, """
+sources: {numbers: {type: generate, count: 10}}
+states: {totals: {factory: "plug:Total"}}
+steps: [{name: count, type: stateful, partition: "plug:mod", state: totals, call: "plug:count"}]
+sinks: {out: {type: file, path: out.txt}}
+cluster: {workers: 2, weights: [3, 1]}
+""")  # fmt: skip
+    facts = summary(run(tmp_path, "plan", "p.yaml", "--json"))
+    shares: dict[int, float] = {0: 0, 1: 0}
+    for interval in facts["intervals"]:
+        shares[interval["worker"]] += interval["share"]
+    assert shares == {0: 0.75, 1: 0.25}
+
+
 def test_plan_prints_the_hot_path() -> None:
     code = run(ROOT, "plan", WORDCOUNT, "--code").stdout
     compile(code, "hot path", "exec")

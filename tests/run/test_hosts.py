@@ -78,7 +78,7 @@ def test_a_machine_joins_and_its_workers_leave(live: Listening) -> None:
 
 
 def test_a_machine_stays_to_the_end_of_the_run(live: Listening) -> None:
-    process = live.joined()
+    process = live.joined("--advertise", "127.0.0.1")
     live.stop()
     end(process, 0)
     check_detector(live.folder / "out.txt")
