@@ -32,6 +32,7 @@ from roo.runtime.lines import Lines, Peer
 from roo.runtime.moved import say_change, say_moved, weights_by_load
 from roo.runtime.outlets import make_source
 from roo.runtime.process import Workers, say_exit
+from roo.runtime.reach import Reach
 from roo.runtime.suspects import Suspects, path_of, read_note
 from roo.runtime.tally import Tally
 from roo.runtime.transport import Address, ipc
@@ -206,6 +207,7 @@ class Coordinator:
             if self._lines.endpoint:
                 self._event(f"listening at {self._lines.endpoint} for `roo join`")
             folder = self._commits.folder.path if self._commits is not None else None
+            self._reach = Reach()
             self._hosts = Hosts(
                 self._plan,
                 folder,
@@ -393,7 +395,10 @@ class Coordinator:
                 where = (host.peer.identity.decode(), host.address) if host else ("", "")
                 self._addresses[worker] = Address(*where, port)
                 self._opened[worker] = sinks
-                self._handle(core.WorkerReady(worker))
+                if host is None:
+                    self._handle(core.WorkerReady(worker))
+                else:
+                    self._reach.ask(worker, self._core.attempt, host.address, port)
             case control.Ended(version):
                 self._handle(core.SplitsEnded(worker, version))
             case control.MovedIn(version):
@@ -659,6 +664,15 @@ class Coordinator:
                         self._workers.processes[worker].kill()
                     self._lost(worker, what)
                     break
+        for worker, attempt, why in self._reach.answers():
+            away = self._hosts.host_of(worker)
+            if attempt != self._core.attempt or away is None:
+                continue  # it has been started anew meanwhile, or is not needed any more
+            if why:
+                self._hosts.end(away, f"worker {worker} {why}")
+                self._handle(core.WorkerLost(worker, why))
+            else:
+                self._handle(core.WorkerReady(worker))
         self._door.tell_progress()
         self._scale_by_itself(now_s)
         if self._core.phase in (Phase.DRAINING, Phase.SETTLING):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -79,6 +80,19 @@ def test_a_machine_joins_and_its_workers_leave(live: Listening) -> None:
 
 def test_a_machine_stays_to_the_end_of_the_run(live: Listening) -> None:
     process = live.joined("--advertise", "127.0.0.1")
+    live.stop()
+    end(process, 0)
+    check_detector(live.folder / "out.txt")
+
+
+def test_a_machine_that_nobody_reaches_does_not_join(live: Listening) -> None:
+    """Its workers would be waited for at the first barrier."""
+    process = live.join("--advertise", "127.0.0.1", "--workers", "1")
+    until(lambda: len(live.workers()) == 3, "the first to join")
+    lost = live.join("--advertise", "192.0.2.1", "--workers", "2")  # an address for documentation
+    live.until_said("no change of workers: worker ")
+    assert re.search(r"worker [34] can not be reached at 192\.0\.2\.1:\d+", end(lost, 3))
+    assert live.workers() == [0, 1, 2]
     live.stop()
     end(process, 0)
     check_detector(live.folder / "out.txt")
