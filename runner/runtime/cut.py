@@ -105,13 +105,13 @@ class Checkpoint:
             snapshots.sync([outlet.sink for outlet in self._outlets.values()])
         return snapshots.part(self._splits, self._noted) if snapshots.synced else None
 
-    def wait_ms(self, wait_ms: float) -> float:
-        """How long to wait for messages while a checkpoint is open (-1: for ever)."""
+    def wait_ms(self) -> float:
+        """How long until `step` has something to do, as far as that can be known; -1: it can't."""
         if not self._snapshots.all_encoded:
-            return 0
+            return 0.0
         if not self._syncing:
-            return wait_ms  # for barriers, which come as messages do
-        return THREAD_LOOK_MS if wait_ms < 0 else min(wait_ms, THREAD_LOOK_MS)
+            return -1.0  # until barriers come, which do as messages do
+        return THREAD_LOOK_MS
 
     def settle(self, *, kept: bool) -> None:
         """The checkpoint is real, or never will be."""

@@ -25,12 +25,12 @@ from roo.runtime.failures import RunFailure, shorten
 from roo.runtime.payload import Keyed, pack_items, unpack_items
 from roo.runtime.stages import Stages
 
-SLICE_KEYS = 512
-SLICE_S = 0.002
+SLICE_KEYS = 256
+SLICE_S = 0.001
 """How long the main thread packs between two batches."""
 
-SLICES_ON_THEIR_WAY = 8
-TRY_AGAIN_EVERY_S = 0.005
+SLICES_ON_THEIR_WAY = 4
+TRY_AGAIN_EVERY_S = 0.002
 """How often messages that wait are tried again while states keep coming."""
 
 Send = Callable[[int, Header, list[bytes]], None]
@@ -211,6 +211,9 @@ class Move:
             # more the state may be among those that have come and have not been taken in yet.
             self._take_in(header, frames)
             self._coming.append((header, frames[2:]))
+            now_s = time.monotonic()
+            if now_s - self._tried_s > TRY_AGAIN_EVERY_S:
+                self._try_again(now_s)
         else:
             self._coming.append((header, frames))
 

@@ -89,6 +89,7 @@ class Watchdog:
                 return
             if line is None:
                 line = Control(self._context, self._site, self._identity)
+                import roo.runtime.moving  # noqa: F401  a change would load it while messages wait
             stats = self._stats()
             if stats is not None:
                 line.send(stats)

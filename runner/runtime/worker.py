@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
 HOT_KEYS = 5
 SHARE_BESIDE_A_MOVE = 3
-"""How many times as long as a slice of a move the batches after it get."""
+"""How many times as long as a slice of a move the time after it is for batches."""
 
 GOODBYE_MS = 2_000
 """How long a last message to the coordinator may take."""
@@ -133,7 +133,7 @@ class Worker:
         self.move: Move | None = None
         self._positions: dict[int, tuple[int | None, bool]] = {}
         self._slices_after_s = 0.0
-        self._slice_is_due = False
+        self._has_run = False
         self._uncut: dict[tuple[str, str], set[int]] = {}
         self._barrier_at_s = 0.0
         self._cut_ms = 0.0
@@ -241,7 +241,9 @@ class Worker:
             work = self.core.next_work()
             if work is None:
                 self._wait()
-            elif type(work) is RunStage:
+                continue
+            self._has_run = True
+            if type(work) is RunStage:
                 self._run_stage(work)
             else:
                 assert type(work) is ReadSplit
@@ -353,9 +355,6 @@ class Worker:
 
     def _wait(self) -> None:
         """Nothing to do until a batch, credit, a command or a source's data arrives."""
-        if self._slice_is_due:  # nothing to hold it up for
-            self._slice_is_due, self._slices_after_s = False, 0.0
-            return
         idle = self.core.idle_splits if self.core.may_read else frozenset()
         ready, wait_ms = self.readers.due(idle)
         if not ready:
@@ -365,16 +364,26 @@ class Worker:
                 if fileno is not None:
                     watched[fileno] = split
                     self._poller.register(fileno, zmq.POLLIN)
-            if self.checkpoint is not None and self.checkpoint.active:
-                wait_ms = self.checkpoint.wait_ms(wait_ms)
-            if self.move is not None and self.move.is_busy:
-                wait_ms = 0 if wait_ms < 0 else min(wait_ms, 0)
+            slice_ms = self._until_slice_ms()
+            if slice_ms >= 0:
+                wait_ms = slice_ms if wait_ms < 0 else min(wait_ms, slice_ms)
             events = self._poller.poll(None if wait_ms < 0 else ceil(wait_ms))
             ready = [watched[fileno] for fileno, _ in events if fileno in watched]
             for fileno in watched:
                 self._poller.unregister(fileno)
         for split in ready:
             self._perform(SplitReady(split))
+
+    def _until_slice_ms(self) -> float:
+        """How long until the next slice of a checkpoint or a move; -1 where there is none."""
+        checkpoints = self.checkpoint is not None and self.checkpoint.active
+        if self.move is None and not checkpoints:
+            return -1.0
+        if self._has_run:  # one has been put off
+            return max(0.0, (self._slices_after_s - time.monotonic()) * 1000)
+        if self.move is not None and self.move.is_busy:
+            return 0.0
+        return self.checkpoint.wait_ms() if self.checkpoint is not None and checkpoints else -1.0
 
     def _read(self, split: int) -> None:
         source = self.readers.source_of(split)
@@ -560,10 +569,12 @@ class Worker:
         self.control.send(control.Passed(barrier, self.stats(), part, self._positions))
 
     def _go_on_in_slices(self) -> None:
-        """A slice of a snapshot and of a move, and then batches for so many times as long."""
+        """A slice of a snapshot and of a move. While batches come the next one is put off for so
+        many times as long: also a worker that could do it at once would take the processor from
+        those that the messages come from and go to.
+        """
         begun_s = time.monotonic()
-        self._slice_is_due = begun_s < self._slices_after_s
-        if self._slice_is_due:
+        if self._has_run and begun_s < self._slices_after_s:
             return
         if self.checkpoint is not None and self.checkpoint.active:
             part = self.checkpoint.step()
@@ -574,6 +585,7 @@ class Worker:
         now_s = time.monotonic()
         for_batches = SHARE_BESIDE_A_MOVE if self.move is not None else 1
         self._slices_after_s = now_s + for_batches * (now_s - begun_s)
+        self._has_run = False
 
     def _is_frames(self, batch: Batch) -> bool:
         """Keyed batches were packed when their size was needed; others are packed now."""
