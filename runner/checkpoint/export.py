@@ -18,17 +18,16 @@ from roo.core.table import hash64
 def stored_states(folder: Path, manifest: Manifest, state: str) -> Iterator[tuple[Any, Any]]:
     """(key, state as built-in types) of every key, in no order. Raises Damaged.
 
-    One block is in memory at a time, and the hashes of the keys of chains that have deltas.
+    One block is in memory at a time, and the hashes of the keys of one chain.
     """
     for chain in manifest.chains:
         if chain.state != state:
             continue
         seen: set[int] = set()
-        more = len(chain.files) > 1
         for file in reversed(chain.files):  # the newest first: it has the last word on a key
             for block in read_blocks(folder / file.name):
-                places = [hash64(key) for key in block.keys] if more else []
-                fresh = [place not in seen for place in places] or [True] * len(block.keys)
+                places = list(map(hash64, block.keys))
+                fresh = [place not in seen for place in places]
                 theirs = still_theirs(manifest, chain, block)
                 if theirs is not None:
                     fresh = list(map(and_, fresh, theirs))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ def restore(
         if chain.state != state or not _overlap(mine, chain.intervals):
             continue
         whole = all(any(a <= c and d <= b for a, b in mine) for c, d in chain.intervals)
-        for block in chain_blocks(folder, chain):
+        for block, newer in chain_blocks(folder, chain):
             theirs = still_theirs(manifest, chain, block)
             owned = None
             if theirs is not None:
@@ -43,11 +45,15 @@ def restore(
                 ]
             elif not whole:
                 owned = [table.owner_of(key) == worker for key in block.keys]
-            if owned is None or all(owned):
-                states.update(zip(block.keys, decoded(block.states), strict=True))
-            elif any(owned):
-                pairs = zip(block.keys, decoded(block.states), owned, strict=True)
-                states.update((key, value) for key, value, here in pairs if here)
+            if owned is not None and not any(owned):
+                continue
+            keys, values = block.keys, decoded(block.states)
+            if owned is not None and not all(owned):
+                keys, values = list(compress(keys, owned)), list(compress(values, owned))
+            if newer:
+                states.update(zip(keys, values, strict=True))
+            else:  # of a key that comes twice the first one counts
+                deque(map(states.setdefault, keys, values), maxlen=0)
     return states
 
 
@@ -61,10 +67,13 @@ def still_theirs(manifest: Manifest, chain: Chain, block: Block) -> list[bool] |
     return [manifest.table.owner_of(key) == chain.worker for key in block.keys]
 
 
-def chain_blocks(folder: Path, chain: Chain) -> Iterator[Block]:
-    """The blocks of a chain, oldest first. Raises Damaged."""
-    for file in chain.files:
-        yield from read_blocks(folder / file.name)
+def chain_blocks(folder: Path, chain: Chain) -> Iterator[tuple[Block, bool]]:
+    """The blocks of a chain, oldest first, and whether each is of a delta: that has no key twice,
+    and replaces what was there. Raises Damaged.
+    """
+    for index, file in enumerate(chain.files):
+        for block in read_blocks(folder / file.name):
+            yield block, index > 0
 
 
 def _overlap(mine: list[tuple[int, int]], theirs: tuple[tuple[int, int], ...]) -> bool:

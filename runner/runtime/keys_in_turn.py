@@ -9,87 +9,138 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
-BUCKETS = 61  # a prime, so that numbers that are multiples of something spread too
+PAGE_KEYS = 1024
+AHEAD_KEYS = 32_768
+"""How large one set of keys that had their turn ahead may grow before there is another."""
+
+TIDY_BATCHES = 64
 TIDY_KEYS = 4096
 """How many keys of a set that is done with are let go of before a batch."""
 
 
+class Page(NamedTuple):
+    """Keys and their state objects, side by side."""
+
+    keys: list[Any]
+    states: list[Any]
+
+
 class AllKeys:
-    """The keys of one state, in buckets by their hash."""
+    """The keys of one state with their state objects, in pages, in the order they came in.
+
+    Objects that were made one after the other lie so in memory too: going through the pages costs
+    a fifth of looking up each key.
+    """
 
     def __init__(self, states: Mapping[Any, Any]) -> None:
         self._states = states
-        self.buckets: list[list[Any]] = [[] for _ in range(BUCKETS)]
+        self._pages: list[Page] = []
         self._count = 0
-        self._some_gone = False
+        self._page_is_open = False
+        self._untidy = self._tidied = 0
+        self.note_new()
 
     def note_new(self) -> None:
         """Look for keys that were created: a dict has the last ones at its end."""
         new = len(self._states) - self._count
-        if new > 0:
-            buckets = self.buckets
-            for key in islice(reversed(self._states), new):
-                buckets[hash(key) % BUCKETS].append(key)
-            self._count += new
+        if new <= 0:
+            return
+        keys = list(islice(reversed(self._states), new))[::-1]
+        values = self._states.values()
+        states = list(islice(reversed(values), new))[::-1]  # type: ignore[call-overload]
+        self._count += new
+        at = 0
+        while at < new:
+            if not self._page_is_open or len(self._pages[-1].keys) >= PAGE_KEYS:
+                self._pages.append(Page([], []))
+                self._page_is_open = True
+                self._untidy += self._untidy > 0  # going through them takes one step more
+            page = self._pages[-1]
+            end = at + PAGE_KEYS - len(page.keys)
+            page.keys.extend(keys[at:end])
+            page.states.extend(states[at:end])
+            at = end
 
     def going(self, keys: Iterable[Any]) -> None:
         """Keys will no longer be there, if they are now."""
         self.note_new()
         gone = sum(map(self._states.__contains__, keys))
         self._count -= gone
-        self._some_gone = self._some_gone or gone > 0
+        if gone:
+            self._page_is_open = False
+            self._untidy = len(self._pages)
 
-    def tidy(self, at: int) -> None:
-        """Forget the keys of a bucket that are gone. (One that went and came is there twice.)"""
-        if self._some_gone:
-            self.buckets[at] = [k for k in dict.fromkeys(self.buckets[at]) if k in self._states]
-            self._some_gone = at < BUCKETS - 1
+    def tidy(self) -> None:
+        """Before a batch: let go of what is gone, within TIDY_BATCHES of them from all pages."""
+        for _ in range(min(self._untidy, len(self._pages) // TIDY_BATCHES + 1)):
+            self._untidy -= 1
+            self._tidied = (self._tidied + 1) % len(self._pages)
+            self._pages[self._tidied] = self.present(self._pages[self._tidied])
+
+    def present(self, page: Page) -> Page:
+        """What of a page is still there, and not there again as another object."""
+        pairs = zip(*page, strict=True)
+        there = [(key, state) for key, state in pairs if self._states.get(key) is state]
+        if len(there) == len(page.keys):
+            return page
+        return Page([key for key, _ in there], [state for _, state in there])
+
+    def as_they_are(self) -> tuple[list[Page], bool]:
+        """The pages, to which no more is added, and whether something in them may be gone."""
+        self.note_new()
+        self._page_is_open = False
+        self._pages = [page for page in self._pages if page.keys]
+        self._untidy = len(self._pages) if self._untidy else 0
+        return self._pages.copy(), self._untidy > 0
 
 
 class EveryKey:
-    """All keys wait, a bucket after the other."""
+    """All keys wait, in turn by pages.
+
+    Where a key comes ahead of its turn, its page is not looked for: it comes again with that, or
+    has come with it before. So of a key that comes twice **the first one counts**: a batch runs
+    after its keys came ahead, and a page that came before them came as it was at the cut.
+    """
 
     full = True
 
-    def __init__(self, keys: AllKeys) -> None:
-        keys.note_new()
+    def __init__(self, keys: AllKeys, litter: Litter) -> None:
         self._keys = keys
-        self._at = self._next = 0
-        self._done: list[set[Any]] = [set() for _ in range(BUCKETS)]
+        self._pages, self._look = keys.as_they_are()
+        self._pages.reverse()
+        self._next = 0
+        self._ahead: list[set[Any]] = [set()]
+        self._litter = litter
 
     @property
     def left(self) -> bool:
         """Whether any key may wait."""
-        return self._at < BUCKETS
+        return bool(self._pages)
 
     def ahead(self, keys: Iterable[Any]) -> list[Any]:
-        """Those of a batch that wait, and those that are new. They no longer wait."""
-        at, done = self._at, self._done
-        first: list[Any] = []
-        for key in keys:
-            bucket = hash(key) % BUCKETS
-            if bucket >= at and key not in done[bucket]:
-                done[bucket].add(key)
-                first.append(key)
-        return first
+        """Those of a batch that may wait, and those that are new. They no longer wait."""
+        first = set(keys).difference(*self._ahead)
+        if len(self._ahead[-1]) > AHEAD_KEYS:
+            self._ahead.append(set())
+        self._ahead[-1] |= first
+        return list(first)
 
-    def some(self, count: int) -> list[Any]:
-        """So many that have their turn, or all that are left."""
-        keys: list[Any] = []
-        while len(keys) < count and self._at < BUCKETS:
-            bucket, done = self._keys.buckets[self._at], self._done[self._at]
-            chunk = bucket[self._next : self._next + count - len(keys)]
-            fresh = [key for key in chunk if key not in done]
-            done.update(fresh)
-            keys += fresh
-            self._next += len(chunk)
-            if self._next == len(bucket):
-                self._keys.tidy(self._at)
-                self._done[self._at] = set()
-                self._at, self._next = self._at + 1, 0
-        return keys
+    def some(self, count: int) -> Page:
+        """So many that have their turn, or fewer; none where `left` says so."""
+        page = self._pages[-1]
+        if not self._next and self._look:
+            page = self._pages[-1] = self._keys.present(page)
+        start, self._next = self._next, self._next + count
+        some = Page(page.keys[start : self._next], page.states[start : self._next])
+        if self._next >= len(page.keys):
+            self._pages.pop()
+            self._next = 0
+            if not self._pages:
+                for had in self._ahead:
+                    self._litter.add(had)
+        return some
 
 
 class TouchedKeys:
@@ -97,8 +148,9 @@ class TouchedKeys:
 
     full = False
 
-    def __init__(self, keys: set[Any]) -> None:
+    def __init__(self, keys: set[Any], states: Mapping[Any, Any]) -> None:
         self._waiting = keys
+        self._states = states
 
     @property
     def left(self) -> bool:
@@ -111,9 +163,19 @@ class TouchedKeys:
         self._waiting -= first
         return list(first)
 
-    def some(self, count: int) -> list[Any]:
+    def some(self, count: int) -> Page:
         """As in `EveryKey`."""
-        return [self._waiting.pop() for _ in range(min(count, len(self._waiting)))]
+        keys = [self._waiting.pop() for _ in range(min(count, len(self._waiting)))]
+        return states_of(keys, self._states)
+
+
+def states_of(keys: list[Any], states: Mapping[Any, Any]) -> Page:
+    """The states of keys. One that is new, or was refused, has none."""
+    try:
+        return Page(keys, list(map(states.__getitem__, keys)))
+    except KeyError:
+        keys = [key for key in keys if key in states]
+        return Page(keys, list(map(states.__getitem__, keys)))
 
 
 class Litter:

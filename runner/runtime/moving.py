@@ -21,8 +21,9 @@ from roo.checkpoint.encoding import StateEncoder, decode
 from roo.core.batch import Batch, Header, Kind, Origin
 from roo.core.placement import Placement
 from roo.core.slicing import moved
+from roo.items import pack_items, unpack_items
 from roo.runtime.failures import RunFailure, shorten
-from roo.runtime.payload import Keyed, pack_items, unpack_items
+from roo.runtime.payload import Keyed
 from roo.runtime.stages import Stages
 
 SLICE_KEYS = 256

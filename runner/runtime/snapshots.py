@@ -19,17 +19,24 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from roo.checkpoint.blocks import Block, BlockWriter, FileInfo
+from roo.checkpoint.blocks import BlockWriter, FileInfo, Group
 from roo.checkpoint.encoding import StateEncoder
+from roo.items import pack_items
 from roo.runtime.failures import RunFailure, shorten
-from roo.runtime.keys_in_turn import AllKeys, EveryKey, Litter, TouchedKeys
+from roo.runtime.keys_in_turn import AllKeys, EveryKey, Litter, Page, TouchedKeys, states_of
 
-BLOCK_KEYS = 512
 SLICE_S = 0.002
 """How long the main thread encodes between two batches."""
 
-QUEUE_BLOCKS_MAX = 64
-"""How many encoded blocks may wait for a slow disk before slices pause."""
+GROUP_KEYS_FIRST, GROUP_KEYS_MAX = 64, 1024
+GROUP_S = 0.0005
+"""How many keys are encoded at once: more and more, as long as they take no longer than this."""
+
+BLOCK_BYTES = 256 * 1024
+"""What the thread is given at a time: after each of its calls it waits for the interpreter."""
+
+QUEUE_BLOCKS_MAX = 32
+"""How many blocks may wait for a slow disk before slices pause."""
 
 CHAIN_FILES_MAX = 64
 
@@ -84,11 +91,16 @@ class _Chain:
 
 
 class _Cut:
-    """One state being stored. waiting: whose value at the cut is not encoded yet."""
+    """One state being stored. waiting: whose value at the cut is not encoded yet. groups: encoded,
+    and not yet given to the thread.
+    """
 
     def __init__(self, waiting: TouchedKeys | EveryKey, keys: int) -> None:
         self.waiting = waiting
         self.keys = keys
+        self.keys_at_once = GROUP_KEYS_FIRST
+        self.groups: list[Group] = []
+        self.groups_bytes = 0
         self.writer: BlockWriter | None = None
         self.file: FileInfo | None = None
 
@@ -132,7 +144,7 @@ class Snapshots:
         if cut is not None and cut.waiting.left:
             first = cut.waiting.ahead(keys)
             if first:
-                self._encode(state, cut, first)
+                self._encode(state, cut, states_of(first, self._states[state]))
         touched = self._touched[state]
         if touched is not None:
             touched.update(keys)
@@ -141,6 +153,7 @@ class Snapshots:
                 self._litter.add(touched)
         self._litter.tidy()
         self._keys[state].note_new()
+        self._keys[state].tidy()
 
     def moving(self, state: str, keys: list[Any]) -> None:
         """Keys are about to come or go."""
@@ -154,14 +167,21 @@ class Snapshots:
 
     def slice(self) -> None:
         """Encode for SLICE_S at most."""
-        end_s = time.monotonic() + SLICE_S
+        begun_s = time.monotonic()
+        end_s = begun_s + SLICE_S
         for state, cut in self._cuts.items():
             while cut.waiting.left:
                 if self._queue.qsize() > QUEUE_BLOCKS_MAX:
                     return
-                self._encode(state, cut, cut.waiting.some(BLOCK_KEYS))
-                if time.monotonic() > end_s:
+                self._encode(state, cut, cut.waiting.some(cut.keys_at_once))
+                now_s = time.monotonic()
+                if now_s - begun_s < GROUP_S:
+                    cut.keys_at_once = min(2 * cut.keys_at_once, GROUP_KEYS_MAX)
+                elif now_s - begun_s > 2 * GROUP_S:
+                    cut.keys_at_once = max(cut.keys_at_once // 2, 1)
+                if now_s > end_s:
                     return
+                begun_s = now_s
 
     # One checkpoint
 
@@ -177,12 +197,16 @@ class Snapshots:
         touched, self._touched[state] = self._touched[state], set()
         keys = len(self._states[state])
         if touched is None or self._chains[state].wants_base(last=self._last_one):
-            self._cuts[state] = _Cut(EveryKey(self._keys[state]), keys)
+            self._cuts[state] = _Cut(EveryKey(self._keys[state], self._litter), keys)
+            if touched:
+                self._litter.add(touched)
         else:
-            self._cuts[state] = _Cut(TouchedKeys(touched), keys)
+            self._cuts[state] = _Cut(TouchedKeys(touched, self._states[state]), keys)
 
     def sync(self, sinks: Iterable[Any]) -> None:
         """Nothing more will be cut: finish the files, and what sinks have prepared."""
+        for state, cut in self._cuts.items():
+            self._hand_on(state, cut)
         self._queue.put((list(self._cuts.values()), list(sinks)))
 
     @property
@@ -218,28 +242,34 @@ class Snapshots:
 
     # Encoding and writing
 
-    def _encode(self, state: str, cut: _Cut, keys: list[Any]) -> None:
-        states = self._states[state]
-        try:
-            values = [states[key] for key in keys]
-        except KeyError:  # a key that is new, or was refused, has no state
-            keys = [key for key in keys if key in states]
-            values = [states[key] for key in keys]
-        for start in range(0, len(keys), BLOCK_KEYS):
-            some = keys[start : start + BLOCK_KEYS]
+    def _encode(self, state: str, cut: _Cut, page: Page) -> None:
+        for start in range(0, len(page.keys), GROUP_KEYS_MAX):
+            keys = page.keys[start : start + GROUP_KEYS_MAX]
+            values = page.states[start : start + GROUP_KEYS_MAX]
             try:
-                encoded = self._encoder.encode(values[start : start + BLOCK_KEYS])
+                encoded = self._encoder.encode(values)
             except Exception as error:
-                raise self._unstorable(state, some, error) from error
-            self._queue.put((cut, state, Block(some, encoded)))
+                raise self._unstorable(state, keys, values, error) from error
+            group = Group(pack_items(keys), encoded, len(keys))
+            cut.groups.append(group)
+            cut.groups_bytes += len(group.keys) + len(group.states)
+            if cut.groups_bytes > BLOCK_BYTES:
+                self._hand_on(state, cut)
 
-    def _unstorable(self, state: str, keys: list[Any], error: Exception) -> RunFailure:
+    def _hand_on(self, state: str, cut: _Cut) -> None:
+        if cut.groups:
+            self._queue.put((cut, state, cut.groups))
+            cut.groups, cut.groups_bytes = [], 0
+
+    def _unstorable(
+        self, state: str, keys: list[Any], values: list[Any], error: Exception
+    ) -> RunFailure:
         """Which of the keys it was."""
-        for key in keys:
+        for key, value in zip(keys, values, strict=True):
             try:
-                self._encoder.encode([self._states[state][key]])
+                self._encoder.encode([value])
             except Exception as found:
-                kind = type(self._states[state][key])
+                kind = type(value)
                 return RunFailure({
                     "kind": "state",
                     "step": state,
@@ -265,13 +295,13 @@ class Snapshots:
             if len(job) == 2:
                 self._synced.set()
 
-    def _put(self, cut: _Cut, state: str, block: Block) -> None:
+    def _put(self, cut: _Cut, state: str, groups: list[Group]) -> None:
         if self._error:
             return
         if cut.writer is None:
             name = f"c{self._barrier:08}-w{self._worker}-{state}.snap"
             cut.writer = BlockWriter(self._folder / name)
-        cut.writer.add(block)
+        cut.writer.add(groups)
 
     def _finish(self, cuts: list[_Cut], sinks: list[Any]) -> None:
         for cut in cuts:

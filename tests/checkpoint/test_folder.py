@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from roo.api import ConnectorError
-from roo.checkpoint.blocks import Block, BlockWriter, Damaged, FileInfo, check_file, read_blocks
+from roo.checkpoint.blocks import BlockWriter, Damaged, FileInfo, Group, check_file, read_blocks
 from roo.checkpoint.encoding import StateEncoder
 from roo.checkpoint.export import as_json, stored_state, stored_states
 from roo.checkpoint.folder import Folder
 from roo.checkpoint.manifest import Chain, Manifest, SplitPosition, from_json, to_json
 from roo.checkpoint.restore import restore
 from roo.core.table import Table
+from roo.items import pack_items
 
 SCHEMA = json.loads(Path("schemas/checkpoint.schema.json").read_text())
 
@@ -28,7 +29,8 @@ def snapshot(folder: Path, name: str, states: dict[Any, Any], block: int = 3) ->
     keys = list(states)
     for start in range(0, len(keys), block):
         some = keys[start : start + block]
-        writer.add(Block(some, StateEncoder().encode([states[key] for key in some])))
+        encoded = StateEncoder().encode([states[key] for key in some])
+        writer.add([Group(pack_items(some), encoded, len(some))])
     return writer.finish()
 
 

@@ -12,7 +12,7 @@ import pytest
 from roo.checkpoint.blocks import FileInfo, read_blocks
 from roo.checkpoint.encoding import decode
 from roo.runtime import keys_in_turn, snapshots
-from roo.runtime.keys_in_turn import BUCKETS, AllKeys, EveryKey, Litter
+from roo.runtime.keys_in_turn import PAGE_KEYS, AllKeys, EveryKey, Litter
 from roo.runtime.snapshots import Snapshots
 from tests.checkpoint.kinds import Plain
 
@@ -40,18 +40,25 @@ def finish(taken: Snapshots) -> snapshots.StatePart:
 def restored(folder: Path, chain: list[FileInfo]) -> dict[Any, int]:
     totals: dict[Any, int] = {}
     for file in chain:
+        of_file: dict[Any, int] = {}
         for block in read_blocks(folder / file.name):
-            totals.update((k, s.n) for k, s in zip(block.keys, decode(block.states), strict=True))
+            for key, state in zip(block.keys, decode(block.states), strict=True):
+                of_file.setdefault(key, state.n)
+        totals |= of_file
     return totals
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(100))
 def test_each_key_is_stored_as_it_was_at_the_cut(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches, new keys, and keys that go and come again, before, within and after checkpoints."""
     dice = random.Random(seed)
-    monkeypatch.setattr(snapshots, "BLOCK_KEYS", dice.choice((3, 50, 512)))
+    monkeypatch.setattr(snapshots, "GROUP_KEYS_FIRST", dice.choice((3, 64)))
+    monkeypatch.setattr(snapshots, "GROUP_KEYS_MAX", dice.choice((3, 50, 1024)))
+    monkeypatch.setattr(snapshots, "BLOCK_BYTES", dice.choice((300, 1 << 20)))
+    monkeypatch.setattr(keys_in_turn, "PAGE_KEYS", dice.choice((5, 50, 1024)))
+    monkeypatch.setattr(keys_in_turn, "AHEAD_KEYS", dice.choice((2, 1024)))
     monkeypatch.setattr(keys_in_turn, "TIDY_KEYS", dice.choice((1, 4096)))
     monkeypatch.setattr(snapshots, "SLICE_S", 0.0)  # one block at a time
     named = [f"k{index}" for index in range(dice.choice((3, 60, 400)))]
@@ -67,7 +74,7 @@ def test_each_key_is_stored_as_it_was_at_the_cut(
         if dice.random() < 0.2 and states:  # some are given to another worker
             going = dice.sample(list(states), dice.randint(1, len(states)))
             taken.moving("totals", going)
-            away.update((key, states.pop(key)) for key in going)
+            away.update((key, Plain(states.pop(key).n)) for key in going)
         elif dice.random() < 0.5 and away:  # and come back
             taken.moving("totals", list(away))
             states.update(away)
@@ -149,13 +156,55 @@ def test_an_abandoned_checkpoint_is_made_up_for(tmp_path: Path) -> None:
     assert restored(tmp_path, chain) == {key: state.n for key, state in states.items()}
 
 
-def test_numbers_with_a_common_factor_spread_over_the_buckets() -> None:
-    keys = AllKeys(dict.fromkeys(range(0, 64 * 10_000, 64)))
+def test_what_has_its_turn_comes_a_page_at_a_time_at_most() -> None:
+    waiting = EveryKey(AllKeys({number: str(number) for number in range(10_000)}), Litter())
+    keys, states = [], []
+    while waiting.left:
+        page = waiting.some(3 * PAGE_KEYS // 4)
+        assert len(page.keys) <= PAGE_KEYS
+        keys += page.keys
+        states += page.states
+    assert keys == list(range(10_000))
+    assert states == list(map(str, keys))
+
+
+def test_keys_that_come_later_or_are_gone_have_no_turn() -> None:
+    states = {number: str(number) for number in range(5000)}
+    keys = AllKeys(states)
+    keys.going(range(100, 4000))
+    for number in range(100, 4000):
+        del states[number]
+    waiting = EveryKey(keys, Litter())
+    states.update((number, "late") for number in range(7000, 9000))
     keys.note_new()
-    assert max(map(len, keys.buckets)) < 2 * 10_000 / BUCKETS
-    waiting = EveryKey(keys)
-    assert sorted(waiting.some(20_000)) == list(range(0, 64 * 10_000, 64))
-    assert not waiting.left
+    found = []
+    while waiting.left:
+        found += waiting.some(PAGE_KEYS).keys
+        keys.tidy()
+    assert found == [*range(100), *range(4000, 5000)]
+    for _ in range(20):
+        keys.tidy()
+    pages, may_be_gone = keys.as_they_are()
+    assert not may_be_gone
+    assert {key: state for page in pages for key, state in zip(*page, strict=True)} == states
+
+
+def test_a_key_that_came_again_is_stored_as_it_came(tmp_path: Path) -> None:
+    """Its old state still stands where it first came, and is not to be taken for the new one."""
+    states: dict[Any, Plain] = {}
+    taken = Snapshots(tmp_path, 0, {"totals": states}, {})
+    run(states, taken, ["here", "away"])
+    taken.moving("totals", ["away"])
+    states.pop("away")
+    taken.moving("totals", ["away"])
+    states["away"] = Plain(7)
+    taken.begin(1)
+    taken.cut("totals")
+    while not taken.all_encoded:
+        taken.slice()
+    part = finish(taken)
+    assert part.file is not None
+    assert restored(tmp_path, [part.file]) == {"here": 1, "away": 7}
 
 
 def test_sets_that_are_done_with_are_let_go_of_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
