@@ -93,11 +93,11 @@ class Checkpoint:
         """All stages are aligned."""
         self._passed = True
 
-    def step(self) -> Part | None:
-        """A slice of the work; the part, once it is durable."""
+    def step(self, away_s: float) -> Part | None:
+        """A slice of the work; the part, once it is durable. away_s: how long batches have had."""
         snapshots = self._snapshots
         if not snapshots.all_encoded:
-            snapshots.slice()
+            snapshots.slice(away_s)
         if not self._passed or not snapshots.all_encoded:
             return None
         if not self._syncing:

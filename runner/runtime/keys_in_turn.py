@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 PAGE_KEYS = 1024
-AHEAD_KEYS = 32_768
+AHEAD_KEYS = 131_072
 """How large one set of keys that had their turn ahead may grow before there is another."""
 
 TIDY_BATCHES = 64

@@ -74,9 +74,12 @@ class Code:
     names: dict[str, str] = field(default_factory=dict)
 
 
-def generate(plan: Plan) -> Code:
-    """The hot path of every stage that has steps. (A sink's stage has none: it writes.)"""
-    writer = _Writer(plan)
+def generate(plan: Plan, *, alone: bool = False) -> Code:
+    """The hot path of every stage that has steps. (A sink's stage has none: it writes.)
+
+    alone: for the only worker of a run, which has no owner to look up; the same line by line.
+    """
+    writer = _Writer(plan, alone)
     for stage in plan.stages:
         if stage.index == 0:
             for source in stage.entries:
@@ -94,8 +97,9 @@ def identifier(name: str) -> str:
 
 
 class _Writer:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, alone: bool) -> None:
         self.plan = plan
+        self._alone = alone
         self.code = Code()
         self.lines: list[str] = []
         self._indent = 0
@@ -205,7 +209,7 @@ class _Writer:
         where = self._where(step.name, "call", step.call, message)
         key = ", key=key" if step.call in self.plan.takes_key else ""
         call = f"call_{identifier(step.name)}({message}, state{key}{self._keywords(step)})"
-        self._line(f"state = states_{state}.get(key)")
+        self._line(f"state = state_of_{state}(key)")
         with self._block("if state is None:"):
             self._line(f"state = create_{state}(key, {step.name!r}, {message})", factory)
             if plan_state.unknown in ("drop", "dead_letter"):
@@ -235,8 +239,10 @@ class _Writer:
         route = Where(step.name, "route", step.partition or "", message, keyed=False)
         self._line(f"{key} = key_{identifier(step.name)}({message})", where)
         with self._block("try:"):
-            by_byte = f"lanes_{stage}[digest({key}.encode())[0]]"
-            self._line(f"lane = {by_byte} or lane_{stage}({key})", route)
+            by_byte = f"lanes_{stage}[digest({key}.encode())[0]] or"
+            if self._alone:
+                by_byte = f"lanes_{stage}[0] if type({key}) is str else"
+            self._line(f"lane = {by_byte} lane_{stage}({key})", route)
         with self._block("except (AttributeError, UnicodeError):"):
             self._line(f"lane = lane_{stage}({key})", route)
         entries = self.plan.stages[stage].entries

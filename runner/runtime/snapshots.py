@@ -5,7 +5,7 @@ keys becomes the set of keys that wait to be encoded; from then on a batch that 
 waiting key has that one encoded first, so every value is stored as it was at the cut. A thread
 compresses, writes and syncs; the main thread only encodes.
 
-Where more than half of the keys are touched, the touched ones are no longer noted and all are
+Where more than a quarter of the keys are touched, the touched ones are no longer noted and all are
 written. Nothing here walks over all keys at once: neither the cut nor a batch takes longer for a
 million keys than for ten.
 """
@@ -25,8 +25,10 @@ from roo.items import pack_items
 from roo.runtime.failures import RunFailure, shorten
 from roo.runtime.keys_in_turn import AllKeys, EveryKey, Litter, Page, TouchedKeys, states_of
 
-SLICE_S = 0.002
-"""How long the main thread encodes between two batches."""
+SLICE_S, SLICE_S_MAX = 0.002, 0.008
+"""How long the main thread encodes between two batches: as long as it was away, within these. What
+batches come upon before its turn is dear, so beside large batches a slice is large too.
+"""
 
 GROUP_KEYS_FIRST, GROUP_KEYS_MAX = 64, 1024
 GROUP_S = 0.0005
@@ -37,6 +39,11 @@ BLOCK_BYTES = 256 * 1024
 
 QUEUE_BLOCKS_MAX = 32
 """How many blocks may wait for a slow disk before slices pause."""
+
+ALL_FROM = 0.25
+"""The part of all keys from which all are written and none is noted any more. Storing a key in its
+turn takes a third of what it takes to note one, and look it up again.
+"""
 
 CHAIN_FILES_MAX = 64
 
@@ -148,7 +155,7 @@ class Snapshots:
         touched = self._touched[state]
         if touched is not None:
             touched.update(keys)
-            if len(touched) * 2 > len(self._states[state]):
+            if len(touched) > ALL_FROM * len(self._states[state]):
                 self._touched[state] = None
                 self._litter.add(touched)
         self._litter.tidy()
@@ -165,10 +172,10 @@ class Snapshots:
         """Whether a checkpoint is being taken."""
         return self._barrier is not None
 
-    def slice(self) -> None:
-        """Encode for SLICE_S at most."""
+    def slice(self, away_s: float = 0.0) -> None:
+        """Encode for a while. away_s: how long batches have had."""
         begun_s = time.monotonic()
-        end_s = begun_s + SLICE_S
+        end_s = begun_s + min(max(SLICE_S, away_s), SLICE_S_MAX)
         for state, cut in self._cuts.items():
             while cut.waiting.left:
                 if self._queue.qsize() > QUEUE_BLOCKS_MAX:

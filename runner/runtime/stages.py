@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_64_digest
@@ -22,7 +23,7 @@ from roo.runtime.failures import (
 )
 from roo.runtime.hot_keys import HotKeys
 from roo.runtime.lanes import Lanes
-from roo.runtime.loops import generate, identifier
+from roo.runtime.loops import Code, generate, identifier
 from roo.runtime.payload import Keyed
 from roo.spec.model import SinkSpec, StateSpec
 
@@ -66,7 +67,7 @@ class Stages:
         self.hot_keys = HotKeys()
         self._known: dict[str, frozenset[Any]] = {}
         self._lanes: dict[int, Lanes] = {}
-        self._functions = self._load()
+        self._names = self._all_names()
         self._out_of = [
             [(e, self._sink_of(e.to_stage)) for e in plan.exchanges if e.from_stage == s.index]
             for s in plan.stages
@@ -76,24 +77,23 @@ class Stages:
 
     def run_source(self, source: str, messages: list[Any]) -> None:
         """Stage 0 over what was read of a source."""
-        self._aim(0)
-        self._functions[source](messages)
+        self._aimed(0)[source](messages)
 
     def run_keyed(self, stage: int, payload: Keyed) -> None:
         """A stage of stateful steps over a batch."""
         keys, messages, entries = payload
         steps = self.plan.stages[stage].entries
-        self._aim(stage)
+        functions = self._aimed(stage)
         self.hot_keys.see(self.state_at[stage], keys)
         if self.touch is not None:
             self.touch(self.state_at[stage], keys)
         if len(steps) == 1:
             self.messages_in[steps[0]] += len(keys)
-            self._functions[stage](keys, messages)
+            functions[stage](keys, messages)
             return
         for index, step in enumerate(steps):
             self.messages_in[step] += entries.count(index)
-        self._functions[stage](keys, messages, entries)
+        functions[stage](keys, messages, entries)
 
     def take(self, stage: int) -> Iterator[Made]:
         """What the stage has made since it was last asked. The lists of a keyed payload are the
@@ -110,10 +110,13 @@ class Stages:
                 items = self.take_items(sink)
                 yield Made(exchange.index, home, exchange.to_stage, items)
 
-    def _aim(self, stage: int) -> None:
+    def _aimed(self, stage: int) -> Mapping[str | int, Callable[..., None]]:
+        """The generated functions for the owners that a stage's messages go to now."""
+        place = self.place[stage]
         for exchange, sink in self._out_of[stage]:
             if sink is None:
-                self._lanes[exchange.to_stage].aim(self.place[stage])
+                self._lanes[exchange.to_stage].aim(place)
+        return self._functions_alone if len(place.workers) == 1 else self._functions
 
     def take_items(self, sink: str) -> list[Any]:
         """What was emitted to a sink since it was last asked."""
@@ -225,8 +228,22 @@ class Stages:
 
     # Building
 
-    def _load(self) -> dict[str | int, Callable[..., None]]:
-        """Compile the generated source with everything it names."""
+    @cached_property
+    def _functions(self) -> dict[str | int, Callable[..., None]]:
+        return self._loaded(self.code)
+
+    @cached_property
+    def _functions_alone(self) -> dict[str | int, Callable[..., None]]:
+        return self._loaded(generate(self.plan, alone=True))
+
+    def _loaded(self, code: Code) -> dict[str | int, Callable[..., None]]:
+        """Compile generated source. What fails there is found by its line, in either version."""
+        names = self._names.copy()
+        exec(compile(code.source, f"<roo {self.plan.spec.name}>", "exec"), names)
+        return {entry: names[name] for entry, name in code.functions.items()}
+
+    def _all_names(self) -> dict[str, Any]:
+        """Everything that generated source names."""
         names: dict[str, Any] = {
             "digest": xxh3_64_digest,
             "failed": self.failures.in_code,
@@ -240,7 +257,7 @@ class Stages:
             if step.partition:
                 names[f"key_{name}"] = resolve(step.partition)
         for state in self.plan.spec.states:
-            names[f"states_{identifier(state.name)}"] = self.states[state.name]
+            names[f"state_of_{identifier(state.name)}"] = self.states[state.name].get
             names[f"create_{identifier(state.name)}"] = self._admitter(state)
         for sink in self.plan.spec.sinks:
             names[f"emit_{identifier(sink.name)}"] = self.items[sink.name].append
@@ -249,8 +266,7 @@ class Stages:
         for stage in self.plan.stages[1:]:
             if self._sink_of(stage.index) is None:
                 names |= self._lane_names(stage.index)
-        exec(compile(self.code.source, f"<roo {self.plan.spec.name}>", "exec"), names)
-        return {entry: names[name] for entry, name in self.code.functions.items()}
+        return names
 
     def _lane_names(self, stage: int) -> Mapping[str, Any]:
         """`lanes_N`, by the first byte of a hash, and `lane_N(key)`, exact and for any key."""

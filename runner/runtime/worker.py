@@ -132,7 +132,7 @@ class Worker:
         )  # fmt: skip
         self.move: Move | None = None
         self._positions: dict[int, tuple[int | None, bool]] = {}
-        self._slices_after_s = 0.0
+        self._slices_after_s = self._sliced_s = 0.0
         self._has_run = False
         self._uncut: dict[tuple[str, str], set[int]] = {}
         self._barrier_at_s = 0.0
@@ -577,13 +577,14 @@ class Worker:
         if self._has_run and begun_s < self._slices_after_s:
             return
         if self.checkpoint is not None and self.checkpoint.active:
-            part = self.checkpoint.step()
+            part = self.checkpoint.step(begun_s - self._sliced_s)
             if part is not None:
                 self._report(part.barrier, part)
         if self.move is not None:
             self._go_on_with_move(self.move)
         now_s = time.monotonic()
         for_batches = SHARE_BESIDE_A_MOVE if self.move is not None else 1
+        self._sliced_s = now_s
         self._slices_after_s = now_s + for_batches * (now_s - begun_s)
         self._has_run = False
 

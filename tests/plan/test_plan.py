@@ -85,6 +85,21 @@ def test_the_code_of_the_examples(file: Path) -> None:
     assert code == golden.read_text()
 
 
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_the_code_of_an_only_worker_differs_where_owners_are_looked_up(file: Path) -> None:
+    plan = plan_of(file)
+    code, alone = generate(plan), generate(plan, alone=True)
+    assert (code.where, code.functions, code.counters) == (
+        alone.where,
+        alone.functions,
+        alone.counters,
+    )
+    lines = zip(code.source.splitlines(), alone.source.splitlines(), strict=True)
+    different = [(line, other) for line, other in lines if line != other]
+    assert different
+    assert all("digest(" in line and "digest(" not in other for line, other in different)
+
+
 def test_every_line_of_the_code_that_calls_a_plugin_names_it() -> None:
     """A failure is told by its line: each call of user code must be found by it."""
     for file in EXAMPLES:

@@ -110,7 +110,7 @@ def test_a_few_touched_keys_make_a_small_file(tmp_path: Path) -> None:
     states: dict[Any, Plain] = {}
     taken = Snapshots(tmp_path, 0, {"totals": states}, {})
     stored = []
-    for barrier, keys in enumerate((range(1000), range(10), range(400), range(600)), start=1):
+    for barrier, keys in enumerate((range(1000), range(10), range(200), range(300)), start=1):
         run(states, taken, list(keys))
         taken.begin(barrier)
         taken.cut("totals")
@@ -120,22 +120,31 @@ def test_a_few_touched_keys_make_a_small_file(tmp_path: Path) -> None:
         taken.settle(kept=True)
         assert part.file is not None
         stored.append((part.full, part.file.keys))
-    assert stored == [(True, 1000), (False, 10), (False, 400), (True, 1000)]  # over half: all
+    assert stored == [(True, 1000), (False, 10), (False, 200), (True, 1000)]  # over a quarter: all
 
 
 def test_deltas_are_folded_into_a_base_but_not_at_the_end(tmp_path: Path) -> None:
     states: dict[Any, Plain] = {}
     taken = Snapshots(tmp_path, 0, {"totals": states}, {})
-    full = []
-    for barrier in range(1, 9):
-        run(states, taken, list(range(1000 if barrier == 1 else 400)))
-        taken.begin(barrier, last=barrier == 8)
+    files: list[tuple[bool, int]] = []
+    outgrown = False
+    while not outgrown or files[-1][0]:  # until a last one would be full if it were not the last
+        assert len(files) < 50
+        deltas = [size for full, size in files[::-1]]
+        since = [full for full, _ in files[::-1]].index(True) if files else 0
+        outgrown = bool(files) and sum(deltas[:since]) > deltas[since]
+        last = outgrown and sum(full for full, _ in files) == 2
+        run(states, taken, list(range(200 if files else 1000)))
+        taken.begin(len(files) + 1, last=last)
         taken.cut("totals")
         while not taken.all_encoded:
             taken.slice()
-        full.append(finish(taken).full)
+        part = finish(taken)
         taken.settle(kept=True)
-    assert full == [True, False, False, False, True, False, False, False]
+        assert part.file is not None
+        assert part.full == (not files or (outgrown and not last))
+        files.append((part.full, part.file.size_bytes))
+    assert [full for full, _ in files].count(True) == 2
 
 
 def test_an_abandoned_checkpoint_is_made_up_for(tmp_path: Path) -> None:
