@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import roo
@@ -45,11 +47,34 @@ class Parser(argparse.ArgumentParser):
 
 def main() -> NoReturn:
     """The console script."""
+    _open_closed_streams()
+    code: Any = 0
     try:
-        code = _run(sys.argv[1:])
+        try:
+            code = _run(sys.argv[1:])
+        except SystemExit as end:  # of argparse, whose help page is still to be flushed
+            code = end.code
+        sys.stdout.flush()
     except KeyboardInterrupt:
         code = 130
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # else: `roo plan … | head -1` has seen enough
+            where = f": {error.filename}" if error.filename else ""
+            print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+            code = 3
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """What was closed at the start reads and writes nothing: no other file may get its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    if isinstance(sys.stdout, TextIOWrapper):  # a locale without "…" is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(words: list[str]) -> int:
@@ -60,11 +85,14 @@ def _run(words: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"roo {roo.__version__}")
-    verb = next((word for word in words if not word.startswith("-")), None)
+    first = words[0] if words else ""
+    verb = first if first and not first.startswith("-") else None
     if verb is not None and verb not in VERBS:
         parser.exit(2, f"roo: there is no verb '{verb}'{_did_you_mean(verb, list(VERBS))}\n"
                        f"verbs: {', '.join(VERBS)} (roo --help says what they do)\n")  # fmt: skip
     subparsers: Any = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
+    if first.startswith("-") and first not in ("-h", "--help", "--version"):
+        parser.error(f"there is no option {first} before the verb")
     # The help page needs every verb; a run needs its own alone.
     modules = {}
     for name in [verb] if verb else VERBS:
@@ -74,7 +102,8 @@ def _run(words: list[str]) -> int:
     arguments, unknown = parser.parse_known_args(words)
     if unknown:  # said by the verb, which knows what its options are called
         chosen = subparsers.choices.get(arguments.verb, parser)
-        chosen.error(f"there is no option {' '.join(unknown)}")
+        option = unknown[0].startswith("-")
+        chosen.error(f"{'there is no option' if option else 'too much:'} {' '.join(unknown)}")
     if arguments.verb is None:
         parser.print_help(sys.stderr)
         return 2
@@ -85,5 +114,5 @@ def _run(words: list[str]) -> int:
 def _did_you_mean(word: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(word, known, n=1)
+    close = get_close_matches(word, known, n=1, cutoff=0.7 if word.startswith("-") else 0.6)
     return f"; did you mean '{close[0]}'?" if close else ""

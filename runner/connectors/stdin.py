@@ -19,7 +19,7 @@ class StdinSource(Source):
         try:
             os.fstat(STDIN)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)
+            os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
 
     def splits(self) -> list[Split]:
         return [Split("stdin", {}, _size())]

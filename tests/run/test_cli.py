@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +136,41 @@ def test_a_run_says_first_what_it_promises(tmp_path: Path) -> None:
     assert "a -> o: output lost in a crash" in done.stderr.splitlines()[0]
     done = run(tmp_path, "run", "p.yaml", "--status", "plain", "--set", "checkpoint.every=1s")
     assert "a -> o: output at most once" in done.stderr.splitlines()[0]
+
+
+SHELL = {
+    "pipe": "| head -0",
+    "full disk": "> /dev/full",
+    "closed": ">&-",
+    "closed stderr": "2>&-",
+    "closed stdin": "<&-",
+    "a locale without Unicode": "",
+}
+
+
+@pytest.mark.parametrize("case", SHELL)
+@pytest.mark.parametrize("words", [f"graph {WORDCOUNT}", "validate README.md", "--help"])
+def test_streams_that_take_nothing(case: str, words: str) -> None:
+    """No traceback; the exit code is the verb's own, 3 where what it printed is lost."""
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m roo {words} {SHELL[case]}; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONUNBUFFERED": "", **(ascii_only if "locale" in case else {})},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert done.returncode == (3 if case == "full disk" else 2 if "validate" in words else 0)
+    assert ("error: No space left on device" in done.stderr) == (case == "full disk")
+    if "stderr" in case or "stdin" in case or "locale" in case:
+        assert done.stdout
+
+
+def test_options_before_the_verb_and_words_too_many() -> None:
+    done = run(ROOT, "--workers", "2", "run", WORDCOUNT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no option --workers before the verb" in done.stderr
+    done = run(ROOT, "plan", WORDCOUNT, "README.md")
+    assert done.returncode == 2
+    assert "too much: README.md" in done.stderr
+    assert "did you mean" not in run(ROOT, "--json").stderr
