@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from roo.api import ConnectorError, Source, Split
+from roo.api import ConnectorError, Split
 from roo.plan.build import check, make
 from roo.plan.model import Plan
 from roo.plan.promises import Promise, promises
+from roo.plan.resolve import problem, raised_at
 from roo.spec.findings import Finding, InvalidPipeline
 from roo.spec.load import load
-from roo.spec.model import PipelineSpec
+from roo.spec.model import PipelineSpec, SinkSpec, SourceSpec
 
 if TYPE_CHECKING:
     from roo.runtime.key import Key
@@ -59,13 +62,13 @@ class Loaded:
 
 
 def load_checked(file: str, overrides: list[str], workers: int | None = None) -> PipelineSpec:
-    """The spec of a file without findings: YAML, schema, cross-checks and code references.
+    """The spec of a file without findings: YAML, schema, cross-checks, code, connectors' classes.
 
     Raises InvalidPipeline. The folder the command starts in becomes importable.
     """
     import_from_here()
-    spec = load(file, overrides)
-    findings = check(spec)
+    spec = load(file, overrides, problem=problem)
+    findings = check(spec) or _classes(spec)
     if findings:
         raise InvalidPipeline(findings)
     return replace(spec, workers=workers) if workers else spec
@@ -78,16 +81,29 @@ def import_from_here() -> None:
         sys.path.insert(0, here)
 
 
+def _classes(spec: PipelineSpec) -> list[Finding]:
+    """A finding for every source and sink of the user's own that can't be made."""
+    from roo.runtime.outlets import make_sink, make_source
+
+    findings: list[Finding] = []
+    for part in (*spec.sources, *spec.sinks):
+        if part.type == "plugin":
+            with _found(spec, part, findings):
+                _ = make_sink(part) if isinstance(part, SinkSpec) else make_source(part)
+    return findings
+
+
 def plan_of(spec: PipelineSpec) -> Plan:
     """The Plan of a checked spec. Raises InvalidPipeline for a connector that can't be made."""
     from roo.runtime.outlets import make_sink
 
     single = {}
+    findings: list[Finding] = []
     for sink in spec.sinks:
-        try:
+        with _found(spec, sink, findings):
             single[sink.name] = make_sink(sink).single_writer
-        except ConnectorError as error:
-            raise _located(spec, "sinks", sink.name, error) from error
+    if findings:
+        raise InvalidPipeline(findings)
     return make(spec, single)
 
 
@@ -98,19 +114,21 @@ def check_connectors(spec: PipelineSpec) -> dict[int, tuple[str, Split]]:
     """
     from roo.runtime.outlets import make_sink, make_source
 
+    findings: list[Finding] = []
     for sink in spec.sinks:
-        try:
+        with _found(spec, sink, findings):
             make_sink(sink).check()
-        except ConnectorError as error:
-            raise _located(spec, "sinks", sink.name, error) from error
     splits: list[tuple[str, Split]] = []
     for source in spec.sources:
-        try:
-            made: Source = make_source(source.type, source.options)
+        with _found(spec, source, findings):
+            made = make_source(source)
             made.check()
-            splits += [(source.name, split) for split in made.splits()]
-        except ConnectorError as error:
-            raise _located(spec, "sources", source.name, error) from error
+            found = made.splits()
+            if not isinstance(found, list) or not all(isinstance(s, Split) for s in found):
+                raise ConnectorError(f"splits() gave {found!r}", "give a list of roo.api.Split")
+            splits += [(source.name, split) for split in found]
+    if findings:
+        raise InvalidPipeline(sorted(findings))
     return dict(enumerate(splits))
 
 
@@ -119,9 +137,7 @@ def wants_checkpoints(spec: PipelineSpec) -> bool:
     from roo.runtime.outlets import make_source
 
     assert spec.checkpoint is not None
-    return spec.checkpoint.asked or all(
-        make_source(source.type, source.options).rewindable for source in spec.sources
-    )
+    return spec.checkpoint.asked or all(make_source(source).rewindable for source in spec.sources)
 
 
 def add_key_option(parser: argparse.ArgumentParser) -> None:
@@ -161,23 +177,35 @@ def promises_of(plan: Plan, *, kept: bool) -> list[Promise]:
     """What each way from a source to a sink promises. kept: with checkpoints."""
     from roo.runtime.outlets import make_sink, make_source
 
-    rewindable = {s.name: make_source(s.type, s.options).rewindable for s in plan.spec.sources}
+    rewindable = {s.name: make_source(s).rewindable for s in plan.spec.sources}
     return promises(plan, rewindable, {s.name: make_sink(s).rolls_back for s in plan.spec.sinks},
                     kept=kept)  # fmt: skip
 
 
-def _located(
-    spec: PipelineSpec, section: str, name: str, error: ConnectorError
-) -> InvalidPipeline | ConnectorError:
-    if error.environment:
-        return error
-    for option in ("path", "address", "class", "type"):
-        if (place := spec.positions.get((section, name, option))) is not None:
-            break
+@contextmanager
+def _found(
+    spec: PipelineSpec, part: SourceSpec | SinkSpec, findings: list[Finding]
+) -> Iterator[None]:
+    """What a connector raises here becomes a finding, where it stands in the file.
+
+    Raises ConnectorError where the machine is to blame.
+    """
+    section = "sinks" if isinstance(part, SinkSpec) else "sources"
+    try:
+        yield
+    except ConnectorError as error:
+        if error.environment:
+            raise
+        said, hint = error.message, error.hint
+    except (Exception, SystemExit) as error:
+        said = f"{type(error).__name__}: {error}{raised_at(error)}"
+        hint = "mend the class, or what stands under `with`"
     else:
-        place = spec.positions.get((section, name), (1, 1))
-    what = f"{section.removesuffix('s')} {name}: {error.message}"
-    return InvalidPipeline([Finding(spec.file, *place, "connector", what, error.hint)])
+        return
+    options = ("path", "address", "class", "type")
+    at = next(o for o in options if (section, part.name, o) in spec.places.values)
+    what = f"{section.removesuffix('s')} {part.name}: {said}"
+    findings.append(spec.places.finding((section, part.name, at), "connector", what, hint))
 
 
 def complain(error: InvalidPipeline | ConnectorError) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from roo.plan.model import Exchange, Plan, Stage
 from roo.plan.resolve import BadReference, Shape, inspect_call, resolve
 from roo.spec.findings import Finding
-from roo.spec.model import Path, PipelineSpec
+from roo.spec.model import Path, PipelineSpec, Places
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ def _uses(spec: PipelineSpec) -> Iterable[_Use]:
         at: Path = ("sources", source.name)
         given = tuple(source.options.get("with") or ())
         if source.options.get("call"):
-            yield _Use(source.options["call"], (*at, "call"), Shape((), given, "a generator"))
+            shape = Shape((), given, "a generator", many=True)
+            yield _Use(source.options["call"], (*at, "call"), shape)
         if source.options.get("class"):
             yield _Use(source.options["class"], (*at, "class"), Shape(("options",), (), "a Source"))
     for state in spec.states:
@@ -37,12 +38,13 @@ def _uses(spec: PipelineSpec) -> Iterable[_Use]:
             migrates = Shape(("fields", "version"), (), "`migrate`")
             yield _Use(state.migrate, (*at, "migrate"), migrates)
         if state.keys and state.keys.call:
-            yield _Use(state.keys.call, (*at, "keys", "call"), Shape((), (), "the keys"))
+            yield _Use(state.keys.call, (*at, "keys", "call"), Shape((), (), "the keys", many=True))
     for index, step in enumerate(spec.steps):
         at = ("steps", index)
         stateful = step.type == "stateful"
         takes = ("message", "state") if stateful else ("message",)
-        shape = Shape(takes, tuple(step.parameters), f"a {step.type} step", may_take_key=stateful)
+        many = step.many or step.type == "flat_map"
+        shape = Shape(takes, tuple(step.parameters), f"a {step.type} step", stateful, many)
         yield _Use(step.call, (*at, "call"), shape)
         if step.partition:
             yield _Use(step.partition, (*at, "partition"), Shape(("message",), (), "the key"))
@@ -65,9 +67,8 @@ def check(spec: PipelineSpec) -> list[Finding]:
         try:
             inspect_call(resolve(use.reference), use.reference, use.shape)
         except BadReference as bad:
-            line, column = spec.positions.get(use.path, (1, 1))
-            findings.append(Finding(spec.file, line, column, bad.code, bad.what, bad.hint))
-    return findings
+            findings.append(spec.places.finding(use.path, bad.code, bad.what, bad.hint))
+    return sorted(findings)
 
 
 def make(spec: PipelineSpec, single_writer: Mapping[str, bool]) -> Plan:
@@ -82,7 +83,7 @@ def make(spec: PipelineSpec, single_writer: Mapping[str, bool]) -> Plan:
     )
     graph = _Graph(spec, single_writer)
     stages, stage_of = graph.stages()
-    bare = replace(spec, tests=(), positions={})
+    bare = replace(spec, tests=(), places=Places(spec.file))
     plan = Plan(bare, stages, (), graph.readers, stage_of, graph.dead_letters, takes_key)
     pairs = sorted({pair for stage in stages for pair in _crossings(plan, stage)})
     exchanges = tuple(Exchange(i, a, b) for i, (a, b) in enumerate(pairs))

@@ -43,7 +43,7 @@ class Exchange:
 class Plan:
     """All that an executor needs.
 
-    spec: the pipeline, without tests and positions. readers: for each source and step, the names
+    spec: the pipeline, without tests and places. readers: for each source and step, the names
     that read it. stage_of: the stage of each stateful step and single-writer sink. dead_letters:
     where failures of each named part go, where they go to a sink. takes_key: code references that
     have a parameter `key`.

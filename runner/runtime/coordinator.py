@@ -186,7 +186,7 @@ class Coordinator:
 
     def _rewinds(self, source: str) -> bool:
         spec = self._plan.source(source)
-        return make_source(spec.type, spec.options).rewindable
+        return make_source(spec).rewindable
 
     def run(self) -> Summary:
         """Until the run has ended. Raises ForcedExit on a second signal, ConnectorError."""

@@ -10,7 +10,7 @@ from roo import api, connectors
 from roo.plan.resolve import resolve
 from roo.runtime.failures import Failures, RunFailure, plain, render, say, shorten
 from roo.runtime.latency import Histogram
-from roo.spec.model import CodecSpec, SinkSpec
+from roo.spec.model import CodecSpec, SinkSpec, SourceSpec
 
 
 def make_sink(spec: SinkSpec, stdout_fd: int = 1) -> api.Sink:
@@ -24,9 +24,9 @@ def make_sink(spec: SinkSpec, stdout_fd: int = 1) -> api.Sink:
     return connectors.sink(spec.type, options)
 
 
-def make_source(type_: str, options: Any) -> api.Source:
+def make_source(spec: SourceSpec) -> api.Source:
     """The source of a spec. Raises ConnectorError."""
-    return connectors.source(type_, resolved(options))
+    return connectors.source(spec.type, resolved(spec.options))
 
 
 def make_codec(spec: CodecSpec) -> api.Codec:

@@ -46,7 +46,7 @@ class Readers:
             name, split = self._splits[index]
             spec = self._plan.source(name)
             try:
-                source = make_source(spec.type, spec.options)
+                source = make_source(spec)
                 here = api.Context(context.pipeline, name, context.worker, context.workers,
                                    context.log)  # fmt: skip
                 reader = source.open(split, self._offsets.get(index), make_codec(spec.codec), here)

@@ -15,6 +15,7 @@ from roo.spec.model import (
     ErrorsSpec,
     KeysSpec,
     PipelineSpec,
+    Places,
     SinkSpec,
     SourceSpec,
     StateSpec,
@@ -77,7 +78,7 @@ def build(document: Document, parts: Parts) -> PipelineSpec:
         checkpoint=_checkpoint(data.get("checkpoint"), name),
         errors=errors,
         tests=tuple(_test(test) for test in data.get("tests", [])),
-        positions=document.values,
+        places=Places(document.file, document.values, document.keys, document.options),
     )  # fmt: skip
 
 

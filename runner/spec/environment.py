@@ -8,12 +8,12 @@ from typing import Any
 
 from roo.spec.findings import Finding
 from roo.spec.model import Path
+from roo.spec.parts import CODE
 from roo.spec.schema import unquoted
 from roo.spec.text import Document, parse
 from roo.spec.words import did_you_mean
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-|:\?)([^}]*))?\}|\$\{")
-_CODE = {"call", "partition", "factory", "decode", "encode", "class"}
 _NAMES = {"name", "type", "from", "state", "sink"}
 _NAMED = ("sources", "states", "steps", "sinks")
 
@@ -48,7 +48,7 @@ def _option(path: Path) -> Path:
 
 
 def _fixed(option: Path) -> bool:
-    return option[:1] != ("with",) and not {*_CODE, *_NAMES}.isdisjoint(option)
+    return option[:1] != ("with",) and not {*CODE, *_NAMES}.isdisjoint(option)
 
 
 def _unquoted(option: Path) -> bool:

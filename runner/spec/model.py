@@ -6,12 +6,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from roo.spec.findings import Finding
+
 StepType = Literal["map", "filter", "flat_map", "stateful"]
 Policy = Literal["fail", "skip", "dead_letter"]
 Unknown = Literal["create", "reject", "drop", "dead_letter"]
 
 Path = tuple[str | int, ...]
 """Where a node stands in the file: ("steps", 0, "call")."""
+
+
+@dataclass
+class Places:
+    """Where everything in a file stands.
+
+    values, keys: (line, column) from 1 of each value, and of each mapping key. options: the
+    `--set` option that put a value where it stands.
+    """
+
+    file: str
+    values: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    options: dict[Path, str] = field(default_factory=dict)
+
+    def place(self, path: Path, *, key: bool = False) -> tuple[int, int]:
+        """Where a node stands, or else the nearest one around it."""
+        if key and path in self.keys:
+            return self.keys[path]
+        while path not in self.values and path:
+            path = path[:-1]
+        return self.values.get(path, (1, 1))
+
+    def finding(
+        self, path: Path, code: str, what: str, hint: str = "", *, key: bool = False
+    ) -> Finding:
+        """A finding at a node. What an option of the command line put there is its fault."""
+        place = self.place(path, key=key)
+        for length in range(1, len(path) + 1):
+            if path[:length] in self.options:
+                place, what = (1, 1), f"--set {self.options[path[:length]]}: {what}"
+                break
+        return Finding(self.file, *place, code, what, hint)
 
 
 @dataclass(frozen=True)
@@ -170,7 +205,7 @@ class TestSpec:
 class PipelineSpec:
     """A whole valid pipeline file.
 
-    file: the path as the user gave it. positions: (line, column), from 1, of every node.
+    file: the path as the user gave it.
     """
 
     name: str
@@ -184,4 +219,4 @@ class PipelineSpec:
     checkpoint: CheckpointSpec | None = None
     errors: ErrorsSpec = ErrorsSpec()
     tests: tuple[TestSpec, ...] = ()
-    positions: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+    places: Places = field(default_factory=lambda: Places(""))

@@ -9,6 +9,9 @@ from typing import Any
 from roo.spec.model import Path
 from roo.spec.text import Document
 
+CODE = frozenset(("call", "partition", "factory", "migrate", "decode", "encode", "class"))
+"""Options that name code, as module:function."""
+
 
 @dataclass
 class Part:
@@ -49,6 +52,16 @@ def collect(document: Document) -> Parts:
             parts.steps.append(Part("step", known, ("steps", index), step))
     _resolve_inputs(document, data, parts)
     return parts
+
+
+def code_references(parts: Parts) -> Iterator[tuple[Path, Any]]:
+    """(path, what stands there) of every option that names code."""
+    for part in (*parts.all(), *parts.states):
+        keys = part.data.get("keys")
+        for path, options in ((part.path, part.data), ((*part.path, "keys"), keys)):
+            for name in options if isinstance(options, dict) else ():
+                if name in CODE:
+                    yield (*path, name), options[name]
 
 
 def dead_letter_sinks(document: Document, parts: Parts) -> set[str]:

@@ -30,7 +30,14 @@ _STATEFUL = ("partition", "state", "many")
 @cache
 def schema() -> Any:
     """The schema, as installed with the package."""
-    return json.loads(resources.files("roo.schemas").joinpath("pipeline.schema.json").read_text())
+    file = resources.files("roo.schemas").joinpath("pipeline.schema.json")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value has the form of a code reference, module:function."""
+    form = schema()["definitions"]["reference"]["pattern"]
+    return isinstance(value, str) and re.fullmatch(form, value) is not None
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from roo.spec.findings import Finding
-from roo.spec.model import Path
+from roo.spec.model import Path, Places
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -33,35 +33,15 @@ _TRAP = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-9.]+)+)")
 
 
 @dataclass
-class Document:
-    """A parsed file. values, keys: (line, column) from 1 of each value, and of each mapping key.
+class Document(Places):
+    """A parsed file, what was found in it, and where everything stands."""
 
-    options: the `--set` option that put a value where it stands.
-    """
-
-    file: str
     data: Any = None
-    values: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    options: dict[Path, str] = field(default_factory=dict)
-
-    def place(self, path: Path, *, key: bool = False) -> tuple[int, int]:
-        """Where a node stands, or else the nearest one around it."""
-        if key and path in self.keys:
-            return self.keys[path]
-        while path not in self.values and path:
-            path = path[:-1]
-        return self.values.get(path, (1, 1))
 
     def find(self, path: Path, code: str, what: str, hint: str = "", *, key: bool = False) -> None:
-        """Add a finding at a node. What an option of the command line put there is its fault."""
-        place = self.place(path, key=key)
-        for length in range(1, len(path) + 1):
-            if path[:length] in self.options:
-                place, what = (1, 1), f"--set {self.options[path[:length]]}: {what}"
-                break
-        self.findings.append(Finding(self.file, *place, code, what, hint))
+        """Add a finding at a node."""
+        self.findings.append(self.finding(path, code, what, hint, key=key))
 
 
 def read(file: str) -> Document:

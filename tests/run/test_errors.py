@@ -123,6 +123,30 @@ BEFORE: dict[str, tuple[dict[str, str], str, list[str]]] = {
 }
 
 
+def test_all_that_is_wrong_outside_is_said_at_once(tmp_path: Path) -> None:
+    words(tmp_path)
+    said = failed(tmp_path, "--set", "sources.lines.path=no.txt", "--set", "sinks.out.path=.",
+                  code=2)  # fmt: skip
+    assert "--set sources.lines.path=no.txt: source lines: there is no file no.txt" in said
+    assert "--set sinks.out.path=.: sink out: " in said
+
+
+BAD_SOURCES = {
+    "def check(self): 1 / 0": "ZeroDivisionError: division by zero (",
+    "def splits(self): return [1]": "splits() gave [1]; give a list of roo.api.Split",
+}
+
+
+@pytest.mark.parametrize("method", BAD_SOURCES)
+def test_a_source_that_raises_before_any_worker_starts(tmp_path: Path, method: str) -> None:
+    plugin = f"from roo.api import Source\nclass Bad(Source):\n    {method}\n"
+    pipeline = 'sources: {s: {type: plugin, class: "plug:Bad"}}\nsinks: {o: {type: stdout}}\n'
+    words(tmp_path, pipeline=pipeline, plugin=plugin)
+    said = failed(tmp_path, code=2)
+    assert said.startswith("p.yaml:2:36: connector: source s: ")
+    assert BAD_SOURCES[method] in said
+
+
 @pytest.mark.parametrize("case", BEFORE)
 def test_wrong_before_any_worker_starts(tmp_path: Path, case: str) -> None:
     changes, plugin, facts = BEFORE[case]

@@ -51,7 +51,7 @@ def test_not_text(content: bytes, tmp_path: Path) -> None:
 def test_byte_order_mark_and_windows_lines_are_fine(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
-    assert load(str(file)).positions[("sources",)] == (2, 10)
+    assert load(str(file)).places.values[("sources",)] == (2, 10)
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_tests_are_as_they_stand() -> None:
 
 def test_every_node_has_its_place() -> None:
     lines = FULL.read_text().split("\n")
-    positions = full().positions
+    positions = full().places.values
     for path, word in (
         (("sources", "files", "codec", "columns", 1), "city"),
         (("steps", 3, "partition"), '"m:key"'),
