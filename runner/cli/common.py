@@ -86,7 +86,8 @@ def _classes(spec: PipelineSpec) -> list[Finding]:
     from roo.runtime.outlets import make_sink, make_source
 
     findings: list[Finding] = []
-    for part in (*spec.sources, *spec.sinks):
+    parts: list[SourceSpec | SinkSpec] = [*spec.sources, *spec.sinks]
+    for part in parts:
         if part.type == "plugin":
             with _found(spec, part, findings):
                 _ = make_sink(part) if isinstance(part, SinkSpec) else make_source(part)

@@ -58,10 +58,10 @@ def code_references(parts: Parts) -> Iterator[tuple[Path, Any]]:
     """(path, what stands there) of every option that names code."""
     for part in (*parts.all(), *parts.states):
         keys = part.data.get("keys")
-        for path, options in ((part.path, part.data), ((*part.path, "keys"), keys)):
-            for name in options if isinstance(options, dict) else ():
-                if name in CODE:
-                    yield (*path, name), options[name]
+        for name in CODE & part.data.keys():
+            yield (*part.path, name), part.data[name]
+        if isinstance(keys, dict) and "call" in keys:
+            yield (*part.path, "keys", "call"), keys["call"]
 
 
 def dead_letter_sinks(document: Document, parts: Parts) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -17,8 +18,13 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NODES_MAX = 100_000
 """Aliases can make a short file endless; no honest pipeline file comes near this."""
 
+SIZE_MAX_BYTES = 4 << 20
+"""No honest pipeline file is as large; /dev/zero is larger."""
+
 DEPTH_MAX = 100
 """libyaml's composer recurses in C: many open brackets would end the process, not the parse."""
+
+KEYS_ASIDE = "keep long lists of keys in a file of their own: `keys: {file: …}`"
 
 _BOOL_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _KINDS = {
@@ -70,16 +76,19 @@ def parse(text: str, document: Document) -> None:
         return
     try:
         document.data = _Converter(document).convert(node, ())
-    except _TooMany:
+    except _Endless:
         document.find((), "yaml-alias", "aliases make this file endless", "write it out")
-        document.data = None
+    except _TooMany:
+        what = f"this file holds more than {NODES_MAX:,} values (what an alias names counts again)"
+        document.find((), "too-large", what, KEYS_ASIDE)
 
 
 def _text(document: Document) -> str | None:
     path = FilePath(document.file)
     what, hint = "", "name a pipeline file (YAML)"
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(SIZE_MAX_BYTES + 1)
     except FileNotFoundError:
         code, what = "no-file", f"there is no file {document.file}"
         near = _near(path)
@@ -89,22 +98,35 @@ def _text(document: Document) -> str | None:
     except PermissionError:
         code, what, hint = "no-permission", f"{document.file} may not be read", "see its mode"
     except (OSError, ValueError) as error:
-        code, what = "unreadable", f"{document.file} can't be read: {error}"
+        why = (isinstance(error, OSError) and error.strerror) or error
+        code, what = "unreadable", f"{document.file} can't be read: {why}"
     else:
-        try:
-            text = data.decode("utf-8-sig")
-            if "\0" not in text:
-                return text
-            line = text[: text.index("\0")].count("\n") + 1
-        except UnicodeDecodeError as error:
-            line = data[: error.start].count(b"\n") + 1
-        hint = "a pipeline file is UTF-8 text"
-        document.findings.append(
-            Finding(document.file, line, 1, "not-text", "this is not UTF-8 text", hint)
-        )
-        return None
+        if len(data) <= SIZE_MAX_BYTES:
+            return _decoded(data.removeprefix(BOM_UTF8), document)
+        size, hint = SIZE_MAX_BYTES >> 20, KEYS_ASIDE
+        code, what = "too-large", f"a pipeline file is no larger than {size} MiB"
     document.find((), code, what, hint)
     return None
+
+
+def _decoded(data: bytes, document: Document) -> str | None:
+    try:
+        text = data.decode()
+        if "\0" not in text:
+            return text
+        before = text[: text.index("\0")]
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode()
+    hint = "a pipeline file is UTF-8 text"
+    document.findings.append(
+        Finding(document.file, *_end(before), "not-text", "this is not UTF-8 text", hint)
+    )
+    return None
+
+
+def _end(text: str) -> tuple[int, int]:
+    """Line and column behind a text."""
+    return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
 def _near(path: FilePath) -> str:
@@ -133,12 +155,9 @@ def _too_deep(text: str) -> Any:
 def _syntax(file: str, text: str, error: yaml.YAMLError) -> Finding:
     strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if strange:
-        before = text[: strange.start()]
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         what = f"a pipeline file holds no control characters such as {strange[0]!r}"
-        return Finding(
-            file, line, column, "yaml-syntax", what, "take it out, or quote and escape it"
-        )
+        hint = "take it out, or quote and escape it"
+        return Finding(file, *_end(text[: strange.start()]), "yaml-syntax", what, hint)
     what = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "bad YAML")
     context = str(getattr(error, "context", None) or "")
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
@@ -146,7 +165,9 @@ def _syntax(file: str, text: str, error: yaml.YAMLError) -> Finding:
         mark, what = error.context_mark, "cannot start any token"  # type: ignore[attr-defined]
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     rows = text.split("\n")
-    here = rows[line - 1][column - 1 : column] if line <= len(rows) else ""
+    if line > len(rows):  # libyaml ends a last line that has no end
+        line, column = _end(text)
+    here = rows[line - 1][column - 1 : column]
     hint = "see the indentation, quotes and colons around here"
     if here == "\t":
         what, hint = "a tab can't stand here", "indent with spaces"
@@ -159,7 +180,14 @@ def _syntax(file: str, text: str, error: yaml.YAMLError) -> Finding:
         what, hint = "a second document begins here", "one pipeline a file: take out the `---`"
     else:
         what = f"{what} {context}".rstrip()
+        begun = getattr(error, "context_mark", None)
+        if begun and begun.line + 1 < line:
+            what += f" that begins at {begun.line + 1}:{begun.column + 1}"
     return Finding(file, line, column, "yaml-syntax", what, hint)
+
+
+class _Endless(Exception):
+    pass
 
 
 class _TooMany(Exception):
@@ -176,7 +204,9 @@ class _Converter:
 
     def convert(self, node: Any, path: Path) -> Any:
         self._nodes += 1
-        if self._nodes > NODES_MAX or len(path) > DEPTH_MAX:  # an alias can lie within its anchor
+        if len(path) > DEPTH_MAX:  # an alias can lie within its anchor
+            raise _Endless
+        if self._nodes > NODES_MAX:
             raise _TooMany
         self._document.values[path] = _place(node)
         if node.tag not in _TAGS:

@@ -16,7 +16,9 @@ from roo.spec.load import load
 from .wrong_files import COUNT, GOOD, WRONG
 
 # Findings that need more than a text; the tests below make them.
-ELSEWHERE = {"no-file", "is-a-folder", "no-permission", "unreadable", "not-text", "bad-set"}
+ELSEWHERE = {
+    *("no-file", "is-a-folder", "no-permission", "unreadable", "not-text", "bad-set", "too-large"),
+}
 
 
 def findings(file: Path | str, overrides: tuple[str, ...] = ()) -> InvalidPipeline:
@@ -38,14 +40,28 @@ def test_wrong_file(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"version: 1\n\xff\xfe\x00\x80", b"version: 1\nname: a\0b\n"],
-    ids=["binary", "zero byte"],
+    ("content", "place"),
+    [
+        (b"version: 1\n\xff\xfe\x00\x80", "2:1"),
+        (b"version: 1\nname: a\0b\n", "2:8"),
+        (b"\xef\xbb\xbfname: \xc3\xa9\xff\n", "1:8"),
+    ],
+    ids=["binary", "zero byte", "byte order mark"],
 )
-def test_not_text(content: bytes, tmp_path: Path) -> None:
+def test_not_text(content: bytes, place: str, tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_bytes(content)
-    assert str(findings(file)).startswith(f"{file}:2:1: not-text: this is not UTF-8 text; ")
+    assert str(findings(file)).startswith(f"{file}:{place}: not-text: this is not UTF-8 text; ")
+
+
+def test_an_endless_file() -> None:
+    assert str(findings(Path("/dev/zero"))).startswith("/dev/zero:1:1: too-large: ")
+
+
+def test_too_many_values(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(GOOD + f"states: {{s: {{keys: {{list: [{'k, ' * 100_000}]}}}}}}\n")
+    assert "too-large: this file holds more than 100,000 values" in str(findings(file))
 
 
 def test_byte_order_mark_and_windows_lines_are_fine(tmp_path: Path) -> None:

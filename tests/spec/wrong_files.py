@@ -37,7 +37,7 @@ WRONG = {
     "null": ("~\n", ["1:1: empty-file"], "is empty"),
     "a list": ("- a\n", ["1:1: wrong-type"], "the file must be a mapping, not a list"),
     "a word": ("wordcount\n", ["1:1: wrong-type"], "not the text 'wordcount'"),
-    "open bracket": (GOOD + "name: [a\n", ["5:1: yaml-syntax"], "flow sequence"),
+    "open bracket": (GOOD + "name: [a\n", ["5:1: yaml-syntax"], "flow sequence that begins at 4:7"),
     "tab": (GOOD + "cluster:\n\tworkers: 2\n", ["5:1: yaml-syntax"], "indent with spaces"),
     "colon": (GOOD + "name: a: b\n", ["4:8: yaml-syntax"], "quote the text"),
     "two files": (GOOD + "---\n" + GOOD, ["4:1: yaml-syntax"], "a second document begins here"),
