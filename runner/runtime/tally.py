@@ -202,7 +202,7 @@ class Tally:
             ),
             keys=stats.keys,
             new_keys_per_s=rate(stats.keys, before.keys if before else 0),
-            in_per_s=rate(_first(stats.sources), _first(before.sources) if before else 0),
+            in_per_s=rate(self._into(stats), self._into(before) if before else 0),
             out_per_s=rate(_first(stats.sinks), _first(before.sinks) if before else 0),
             p50_ms=percentile_ms(recent, 0.5),
             p99_ms=percentile_ms(recent, 0.99),
@@ -211,6 +211,11 @@ class Tally:
             cpu=rate(stats.cpu_s, before.cpu_s if before else 0),
             doing=doing,
         )
+
+    def _into(self, stats: WorkerStats) -> int:
+        """Messages that came into a worker: read by it, or sent to it for their key."""
+        keyed = [step.name for step in self.plan.spec.steps if step.type == "stateful"]
+        return _first(stats.sources) + sum(stats.steps.get(name, (0, 0))[0] for name in keyed)
 
     def _source(self, name: str, kind: str) -> SourceRow:
         splits = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -50,9 +50,10 @@ class LiveView:
             self._start_over()
         width, height = self._console.size
         ascii_only = self._console.options.ascii_only
-        # One line less than there is: a full screen would scroll by the frame's last line break.
         frame = render(snapshot, width, max(1, height - 1), ascii_only=ascii_only)
-        self._live.update(frame, refresh=True)
+        # The cursor waits in a line of its own: there the terminal's "^C" can't wrap a line, and a
+        # full screen does not scroll.
+        self._live.update(Group(frame, Text("")), refresh=True)
 
     def log(self, line: str) -> None:
         """Print a line above the frame, to stay."""

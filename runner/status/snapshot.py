@@ -11,7 +11,8 @@ class WorkerRow:
     """One worker. share: part of the ring, 0 to 1. intervals: (from, to) as parts of the ring.
 
     doing: what it has been busy with for longer than a second ("step count for 12 s"), or "".
-    cpu: cores used, 1.0 being one whole core.
+    cpu: cores used, 1.0 being one whole core. in_per_s: messages read from sources and taken in by
+    stateful steps; out_per_s: written by sinks.
     """
 
     worker: int

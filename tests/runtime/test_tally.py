@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from roo.core.placement import Placement
+from roo.plan.build import make
 from roo.runtime.control import WorkerStats
 from roo.runtime.tally import Tally
+from roo.spec.load import load
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_what_comes_into_a_worker_is_read_there_or_sent_to_it() -> None:
+    spec = load(str(ROOT / "pipelines/wordcount.yaml"))
+    tally = Tally(make(spec, {"counts": True}), Placement.fresh(2, [], []), {}, 0.0)
+    for at_s, messages in ((0.0, 0), (1.0, 60)):
+        for worker, read in ((0, 10), (1, 0)):
+            tally.report(
+                WorkerStats(
+                    worker, 1, at_s,
+                    sources={"lines": (read * messages // 60, 0)},
+                    sinks={"counts": (0, 0)},
+                    steps={"split": (read, -1), "count": (messages, -1)},
+                )
+            )  # fmt: skip
+    first, second = tally.snapshot("running", 1.0).workers
+    assert (first.in_per_s, second.in_per_s) == (70, 60)
 
 
 def test_a_report_close_behind_another_makes_no_rate_of_its_own() -> None:
