@@ -158,10 +158,14 @@ def tcp_address(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} is not tcp://HOST:PORT, like tcp://0.0.0.0:7070")
 
 
+def _run_name(text: str) -> str:
+    return tcp_address(text) if text.startswith("tcp:") else text
+
+
 def add_run_name(parser: argparse.ArgumentParser) -> None:
     """NAME, and the key that a run elsewhere asks for."""
     help_ = "the run: its pipeline's name, its process, or tcp://HOST:PORT with --key"
-    parser.add_argument("name", metavar="NAME", help=help_)
+    parser.add_argument("name", metavar="NAME", type=_run_name, help=help_)
     add_key_option(parser)
 
 

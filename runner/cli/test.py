@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _problem(plan: Any, test: Any) -> str:
     """What is wrong with the outputs of one test; "" when they are as expected."""
+    from roo.plan.resolve import raised_at
     from roo.runtime.failures import RunFailure
     from roo.runtime.local import LocalRun
     from roo.status.errors import format_error
@@ -70,6 +71,8 @@ def _problem(plan: Any, test: Any) -> str:
                 local.feed(source, item)
     except RunFailure as failure:
         return format_error(failure.error)
+    except SystemExit as error:
+        return f"SystemExit: {error}{raised_at(error)}; a plugin must not end the process"
     aside = set(plan.dead_letters.values())
     problems = (
         compare(sink, test.expect[sink], local.outputs[sink], test.order, partly=sink in aside)

@@ -169,7 +169,7 @@ def _near_module(name: str) -> str:
     from difflib import get_close_matches
 
     package, _, last = name.rpartition(".")
-    folders = sys.modules[package].__path__ if package in sys.modules else sys.path[:1]
+    folders = getattr(sys.modules.get(package), "__path__", ()) if package else sys.path[:1]
     known = []
     for folder in folders:
         with suppress(OSError):

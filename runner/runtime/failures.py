@@ -109,8 +109,14 @@ class Failures:
 
     def undecodable(self, source: str, failure: Failure) -> None:
         """Bytes that are no message. Raises RunFailure where the policy is `fail`."""
-        facts = {"message": plain(failure.frame), "offset": failure.offset}
-        frames = users_frames(failure.error.__traceback__)
+        codec = self.plan.source(source).codec
+        facts = {
+            "function": codec.function or f"codec {codec.kind}",
+            "message": plain(failure.frame),
+            "offset": failure.offset,
+        }
+        # A codec of Roo's own has no frames of the user's.
+        frames = users_frames(failure.error.__traceback__) if codec.function else None
         self.handle(source, failure.error, "decode", facts, frames)
 
     def unknown_key(self, step: str, key: Any, message: Any) -> None:
@@ -142,22 +148,24 @@ class Failures:
             if "offset" not in report:
                 report["offset"], report["offset_end"] = self.origin.start, self.origin.end
         report["worker"] = self.worker
-        report["hint"] = hint(error, part)
+        report["hint"] = hint(error, str(facts.get("function", "")))
         text = render(traceback)
         if text:
             report["traceback"] = text
         return report
 
 
-def hint(error: Exception, part: str) -> str:
-    """What to do next about a message that failed."""
+def hint(error: Exception, function: str) -> str:
+    """What to do next about a message that failed. function: "module:function" or "codec json"."""
     if isinstance(error, BadKey):
         return "a key is str or bytes: return str(...) from the partition function"
     if isinstance(error, UnknownKey):
         return "add it to the state's `keys`, or set `unknown: create`, `drop` or `dead_letter`"
     if isinstance(error, Unsendable):
         return "send plain data: define the class at the top of a module, or send its fields"
-    return "mend the function, or set `errors: {policy: skip}` or `dead_letter` to go on without it"
+    codec = function.startswith("codec ")
+    begin = f"see whether {function} fits what it is given" if codec else "mend the function"
+    return f"{begin}, or set `errors: {{policy: skip}}` or `dead_letter` to go on without it"
 
 
 def dead_letter(pipeline: str, report: dict[str, Any]) -> dict[str, Any]:

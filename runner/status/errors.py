@@ -45,6 +45,8 @@ def _subject(error: Mapping[str, Any]) -> str:
     named = {name: _one_line(error, name) for name in ("step", "source")}
     if kind == "sink":
         named["step"] = _one_line(error, "sink") or named["step"]
+    if kind == "source":  # a step is whatever part failed
+        named["source"] = named["source"] or named["step"]
     pattern = _SUBJECTS.get(kind, f"{kind} failed".replace("{", "{{").replace("}", "}}"))
     return " ".join(pattern.format(**named).replace(" :", ":").split())
 

@@ -72,6 +72,27 @@ def test_a_failing_test_shows_what_differs(tmp_path: Path) -> None:
     assert "+ they => 2" in done.stdout
 
 
+def test_a_plugin_that_ends_the_process_fails_its_test(tmp_path: Path) -> None:
+    write(tmp_path, """
+sources: {lines: {type: stdin}}
+steps: [{name: leave, type: map, call: "plug:leave"}]
+sinks: {out: {type: stdout}}
+tests:
+  - {name: leaves, input: {lines: [a]}, expect: {out: []}}
+  - {name: stays, input: {lines: []}, expect: {out: []}}
+""")  # fmt: skip
+    done = run(tmp_path, "test", "p.yaml")
+    assert done.returncode == 1
+    assert "FAILED  p.yaml: leaves\n        SystemExit: 3 (" in done.stdout
+    assert "ok      p.yaml: stays" in done.stdout
+
+
+def test_what_is_no_address_of_a_run() -> None:
+    done = run(ROOT, "status", "tcp://127.0.0.1:x")
+    assert done.returncode == 2
+    assert "'tcp://127.0.0.1:x' is not tcp://HOST:PORT" in done.stderr
+
+
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_plain_status_and_summary_go_to_stderr(tmp_path: Path, log_format: str) -> None:
     done = run(ROOT, "run", WORDCOUNT, "--status", "plain", "--log-format", log_format,

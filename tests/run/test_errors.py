@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.run.harness import PLUGIN, run, summary, write
+from tests.run.harness import PLUGIN, ROO, run, summary, write
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +70,7 @@ def test_dead_letters_say_everything(tmp_path: Path) -> None:
     decode = next(letter for letter in letters if letter["step"] == "lines")
     assert decode["offset"] == 9
     assert "UnicodeDecodeError" in decode["error"]
+    assert decode["function"] == "codec lines"
     assert (tmp_path / "out.txt").read_text() == "good 1\ngood 2\n"
 
 
@@ -191,6 +193,18 @@ def test_a_full_disk_under_the_sink(tmp_path: Path) -> None:
     said = failed(tmp_path, "--set", "sinks.out.path=/dev/full")
     assert "/dev/full" in said
     assert "disk is full" in said
+
+
+def test_a_full_disk_under_stdout(tmp_path: Path) -> None:
+    words(tmp_path, "word", pipeline=WORDS.replace("{type: file, path: out.txt}", "{type: stdout}"))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*ROO, "run", "p.yaml"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
+    said = done.stderr.decode()
+    assert done.returncode == 1
+    assert "sink out failed: can't write to stdout: No space left on device" in said
+    assert "runner/" not in said
 
 
 def test_a_taken_port_is_an_environment_error(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ async def later(message): return message
 
 WRONG_CODE = {
     "nomod:f": "no-module: there is no module 'nomod'",
+    "json.decoder.x:f": "no-module: there is no module 'json.decoder.x'",
     "plgu_NAME:double": "did you mean 'plug_NAME'?",
     "plug_NAME:duoble": "did you mean 'double'?",
     "plug_NAME:pair": "wrong-kind: 'plug_NAME:pair' yields",

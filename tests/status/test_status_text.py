@@ -200,6 +200,7 @@ def test_error_of_a_step() -> None:
     [
         ({"kind": "decode", "source": "feed"}, "error: source feed: a message did not decode: no"),
         ({"kind": "source", "source": "feed"}, "error: source feed failed: no"),
+        ({"kind": "source", "step": "feed"}, "error: source feed failed: no"),
         ({"kind": "sink", "sink": "counts"}, "error: sink counts failed: no"),
         ({"kind": "sink", "step": "counts"}, "error: sink counts failed: no"),
         ({"kind": "state", "step": "count"}, "error: state of step count could not be made: no"),
