@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
                 return forced.code
     except ConnectorError as error:
         return complain(error)
-    return _say(summary, as_json=arguments.json, quiet=arguments.status == "none")
+    return _say(summary, arguments)
 
 
 def _is_loopback(address: str) -> bool:
@@ -131,18 +131,24 @@ def _environ(listen: str | None, key: Key | None) -> dict[str, str]:
     return {"ROO_BIND": host, "ROO_KEY_FILE": key.path if key is not None else ""}
 
 
-def _say(summary: Summary, *, as_json: bool, quiet: bool) -> int:
+def _say(summary: Summary, arguments: argparse.Namespace) -> int:
     """The summary, and the error last: it is what should still be seen. The exit code."""
+    import time
+
     from roo.status import errors
     from roo.status import summary as words
     from roo.status.color import wants_color
 
     color = wants_color(sys.stderr)
-    if as_json:
+    quiet = arguments.status == "none"
+    if arguments.json:
         print(words.as_json(summary))
-    elif not quiet:
+    if arguments.log_format == "json":
+        if not quiet or summary.error:
+            print(words.as_json_line(summary, time.time()), file=sys.stderr)
+    elif not quiet and not arguments.json:
         print(words.text(summary, color), end="", file=sys.stderr)
-    if summary.error:
+    if summary.error and arguments.log_format == "text":
         print(errors.format_error(summary.error, color), end="", file=sys.stderr)
     if summary.outcome != "failed":
         return 0

@@ -24,18 +24,20 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run every test; 0 when all passed, 1 when one failed, 2 when a file is bad."""
+    """Run every test of every good file; 0 when all passed, 1 when one failed, 2 for a bad file."""
     from roo.api import ConnectorError
     from roo.spec.findings import InvalidPipeline
 
     started_s = time.monotonic()
+    bad = 0
     results: list[dict[str, Any]] = []
     for file in arguments.files:
         try:
             spec = load_checked(file, arguments.overrides)
             plan = plan_of(spec)
         except (InvalidPipeline, ConnectorError) as error:
-            return complain(error)
+            bad = max(bad, complain(error))
+            continue
         for test in spec.tests:
             problem = _problem(plan, test)
             results.append({"file": file, "test": test.name, "problem": problem})
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"passed": passed, "failed": failed, "tests": results}))
     else:
         print(f"{passed} passed, {failed} failed in {time.monotonic() - started_s:.2f} s")
-    return 1 if failed else 0
+    return bad or (1 if failed else 0)
 
 
 def _problem(plan: Any, test: Any) -> str:

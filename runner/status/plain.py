@@ -14,13 +14,15 @@ from roo.status.color import clean
 from roo.status.snapshot import RunSnapshot
 
 INTERVAL_S = 1.0
+PHASE_CHARACTERS = 13
+"""As many as `checkpointing` has, the longest."""
 
 
 def line(snapshot: RunSnapshot) -> str:
     """The run in one line, its parts always in the same columns, without a line break."""
     parts = [
         f"{numbers.elapsed(snapshot.elapsed_s):>7}",
-        f"{snapshot.phase:<8}",
+        f"{snapshot.phase:<{PHASE_CHARACTERS}}",
         f"{numbers.count(snapshot.messages_read):>5} read",
         f"{numbers.rate(_read_per_s(snapshot)):>5}/s",
         f"{numbers.count(snapshot.keys):>5} keys",

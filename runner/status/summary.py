@@ -8,6 +8,7 @@ from typing import Any
 
 from roo.status import numbers
 from roo.status.color import clean, paint
+from roo.status.plain import utc
 from roo.status.snapshot import Summary
 
 _STYLES = {"finished": "green", "failed": "bold red"}
@@ -40,6 +41,13 @@ def text(summary: Summary, color: bool = False) -> str:
         p50, p99 = (numbers.milliseconds(value) for value in (summary.p50_ms, summary.p99_ms))
         lines.append(f"  {paint('latency', 'dim', color)}        p50 {p50} ms  p99 {p99} ms")
     return "\n".join(lines) + "\n"
+
+
+def as_json_line(summary: Summary, now_s: float) -> str:
+    """The summary as the last of a run's JSON lines. now_s: Unix time, written as UTC."""
+    level = "error" if summary.outcome == "failed" else "info"
+    facts = {"time": utc(now_s), "level": level, **asdict(summary)}
+    return json.dumps(_plain(facts), ensure_ascii=False)
 
 
 def as_json(summary: Summary) -> str:

@@ -87,6 +87,14 @@ tests:
     assert "ok      p.yaml: stays" in done.stdout
 
 
+def test_a_bad_file_is_no_reason_to_leave_out_the_tests_of_others() -> None:
+    done = run(ROOT, "test", "README.md", WORDCOUNT)
+    assert done.returncode == 2
+    assert done.stdout.endswith("s\n")
+    assert "3 passed, 0 failed" in done.stdout
+    assert done.stderr.startswith("README.md:")
+
+
 def test_what_is_no_address_of_a_run() -> None:
     done = run(ROOT, "status", "tcp://127.0.0.1:x")
     assert done.returncode == 2
@@ -99,6 +107,10 @@ def test_plain_status_and_summary_go_to_stderr(tmp_path: Path, log_format: str) 
                "--set", f"sinks.counts.path={tmp_path / 'out.txt'}")  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "")
     assert "684" in done.stderr
+    if log_format == "json":
+        *_, last = map(json.loads, done.stderr.splitlines())
+        assert (last["level"], last["outcome"]) == ("info", "finished")
+        assert last["outputs"] == {"counts": 684}
     assert len((tmp_path / "out.txt").read_text().splitlines()) == 684
 
 

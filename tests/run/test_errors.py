@@ -50,6 +50,14 @@ def test_fail_says_everything(tmp_path: Path) -> None:
         assert fact in said
 
 
+def test_a_failure_among_json_lines_is_one(tmp_path: Path) -> None:
+    words(tmp_path, "bad")
+    done = run(tmp_path, "run", "p.yaml", "--log-format", "json")
+    assert done.returncode == 1
+    *_, last = map(json.loads, done.stderr.splitlines())
+    assert (last["level"], last["outcome"], last["error"]["step"]) == ("error", "failed", "boom")
+
+
 def test_skip_counts_and_neighbours_live(tmp_path: Path) -> None:
     words(tmp_path, "good", "bad", "good")
     done = run(tmp_path, "run", "p.yaml", "--set", "errors.policy=skip", "--json")
