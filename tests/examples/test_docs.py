@@ -8,6 +8,7 @@ from collections import Counter
 
 from . import models
 
+README = (models.ROOT / "README.md").read_text()
 PAGE = (models.ROOT / "docs" / "examples.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
@@ -33,6 +34,12 @@ def test_outputs_are_true() -> None:
     assert rows == [f"{word}|{total}" for word, total in totals.most_common(3)]
     updates = [u for u in models.expected("sequence_detector")["updates"] if u.startswith("key-7:")]
     assert rings == updates[: len(rings)]
+
+
+def test_the_readme_s_counts_are_true() -> None:
+    shown = re.search(r"It begins like this:\n\n```\n(.*?)```", README, re.DOTALL)
+    assert shown is not None
+    assert set(shown[1].splitlines()) < set(models.expected("wordcount")["counts"])
 
 
 def test_json_outputs_are_true() -> None:
@@ -64,7 +71,8 @@ def test_numbers_in_the_table_are_true() -> None:
 
     keys = models.by_key("counts", models.expected("wordcount")["counts"])
     events = (models.DATA / "shop_events.jsonl").read_text().splitlines()
-    customers = models.by_key("outbox", models.expected("transactional_email")["outbox"])
+    mailed = models.by_key("outbox", models.expected("transactional_email")["outbox"])
+    customers = set(re.findall(r'^\{"customer": "([^"]+)", .*\}$', "\n".join(events), re.MULTILINE))
     for text in (
         f"| {len(keys)} words |",
         f"| {count('wordcount', 'counts')} running totals |",
@@ -74,6 +82,7 @@ def test_numbers_in_the_table_are_true() -> None:
         f"| {len(events):,} lines | {count('transactional_email', 'outbox')} mails, "
         f"{count('transactional_email', 'dead_letters')} dead letters |",
         f"| {len(customers)} customers |",
+        f"Two of the {len(customers)} customers have sent nothing else, so {len(mailed)} get\n",
         f"| {count('sequence_detector', 'updates'):,} rings |",
     ):
         assert text in PAGE
