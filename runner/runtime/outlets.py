@@ -76,6 +76,8 @@ class Outlet:
             self.sink.open(context)
         except api.ConnectorError as error:
             raise self._failed(error) from error
+        except Exception as error:
+            self._plugin_failed(error, None)
         self._open = True
 
     def encode(self, items: list[Any]) -> Any:
@@ -121,7 +123,7 @@ class Outlet:
                 "kind": "sink",
                 "step": self.spec.name,
                 "what": say(error),
-                "message": shorten(data),
+                "message": "" if data is None else shorten(data),
                 "traceback": render(traceback.tb_next if traceback else None),
                 "hint": "a sink that fails stops the run: what it took can't be taken back",
             }

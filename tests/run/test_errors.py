@@ -157,6 +157,18 @@ def test_a_source_that_raises_before_any_worker_starts(tmp_path: Path, method: s
     assert BAD_SOURCES[method] in said
 
 
+def test_a_sink_that_can_not_be_opened(tmp_path: Path) -> None:
+    plugin = "from roo.api import Sink\nclass Bad(Sink):\n    def open(self, context): 1 / 0\n"
+    pipeline = """
+sources: {g: {type: generate, count: 1}}
+sinks: {o: {type: plugin, class: "plug:Bad"}}
+"""
+    words(tmp_path, pipeline=pipeline, plugin=plugin)
+    said = failed(tmp_path)
+    assert "sink o failed: ZeroDivisionError: division by zero" in said
+    assert "plug.py" in said
+
+
 @pytest.mark.parametrize("case", BEFORE)
 def test_wrong_before_any_worker_starts(tmp_path: Path, case: str) -> None:
     changes, plugin, facts = BEFORE[case]

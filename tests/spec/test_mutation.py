@@ -97,6 +97,7 @@ def outcome(data: Any, file: Path) -> list[Finding]:
         assert 1 <= finding.line <= len(lines)
         assert 1 <= finding.column <= len(lines[finding.line - 1]) + 1
         assert finding.what
+        assert finding.hint, str(finding)
         assert "\n" not in str(finding)
         assert "jsonschema" not in str(finding)
     return findings
