@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -42,6 +43,9 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             if word.startswith("-") and word not in known and word in message:
                 message += _did_you_mean(word, known)
+        choice = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice is not None:
+            message += _did_you_mean(choice[1], re.findall(r"[\w-]+", choice[2]))
         self.exit(2, f"{self.prog}: {message}\n{self.format_usage()}")
 
 

@@ -131,6 +131,8 @@ def test_json_and_a_stdout_sink_do_not_mix() -> None:
     ("words", "meant"),
     [(["rnu", WORDCOUNT], "did you mean 'run'"),
      (["run", WORDCOUNT, "--worker=2"], "did you mean '--workers'"),
+     (["run", WORDCOUNT, "--status", "plian"], "did you mean 'plain'"),
+     (["checkpoint", "lst"], "did you mean 'list'"),
      (["run", "pipelines/wordcuont.yaml"], "did you mean 'pipelines/wordcount.yaml'"),
      (["run", WORDCOUNT, "--set", "sources.lnies.path=x"], "did you mean 'lines'")],
 )  # fmt: skip
