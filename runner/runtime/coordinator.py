@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -246,10 +246,9 @@ class Coordinator:
                     self._look(look_s)
             self._door.close(GOODBYE_MS)
             self._hosts.end_all("")
-            self._lines.close(GOODBYE_MS)
             self._workers.wait()
             self._hear_the_rest()
-            return self._summary
+            return self._with_last_words(self._summary)
         except ForcedExit:
             self._door.close(GOODBYE_MS)  # whoever asked for it gets the answer
             raise
@@ -364,6 +363,21 @@ class Coordinator:
             while self._relay(fileno):
                 pass
             self._stop_listening(fileno)
+
+    def _with_last_words(self, summary: Summary) -> Summary:
+        """All was done, but a worker that could not close its sinks says so: the run has failed."""
+        failed = [worker for worker, code in self._workers.exited() if code > 0]
+        if summary.outcome == "failed" or not failed:
+            return summary
+        what = f"worker {failed[0]} failed when all was done and it was to end"
+        error: dict[str, Any] = {"kind": "worker", "what": what, "hint": "see what it wrote above"}
+        if any(line.poll(GOODBYE_MS) for line in self._lines.sockets):
+            for peer, packed in self._lines.receive():
+                if peer.identity.startswith(b"worker-"):
+                    message = pickle.loads(packed)
+                    if type(message) is control.Failed:
+                        error = {"worker": int(peer.identity.split(b"-")[2]), **message.error}
+        return replace(summary, outcome="failed", error=error)
 
     def _hear(self) -> None:
         for peer, packed in self._lines.receive():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from roo import api, connectors
@@ -70,14 +71,9 @@ class Outlet:
 
     def open(self, context: api.Context) -> None:
         """Open the writer on this worker. Raises RunFailure."""
-        try:
-            if self.sink.takes_bytes and self._header:
-                self.sink.header = self._header
-            self.sink.open(context)
-        except api.ConnectorError as error:
-            raise self._failed(error) from error
-        except Exception as error:
-            self._plugin_failed(error, None)
+        if self.sink.takes_bytes and self._header:
+            self.sink.header = self._header
+        self._ask(partial(self.sink.open, context))
         self._open = True
 
     def encode(self, items: list[Any]) -> Any:
@@ -145,11 +141,11 @@ class Outlet:
 
     def commit(self, noted: Any) -> None:
         """A checkpoint is real. Raises RunFailure."""
-        self._ask(lambda: self.sink.commit(noted))
+        self._ask(partial(self.sink.commit, noted))
 
     def rollback(self, noted: Any) -> None:
         """Undo what was written after a checkpoint. Raises RunFailure."""
-        self._ask(lambda: self.sink.rollback(noted))
+        self._ask(partial(self.sink.rollback, noted))
 
     def _ask(self, call: Callable[[], Any]) -> Any:
         try:
@@ -160,10 +156,10 @@ class Outlet:
             self._plugin_failed(error, None)
 
     def close(self) -> None:
-        """Close the writer, if it is open here."""
+        """Close the writer, if it is open here. Raises RunFailure."""
         if self._open:
             self._open = False
-            self.sink.close()
+            self._ask(self.sink.close)
 
     def _failed(self, error: api.ConnectorError) -> RunFailure:
         return RunFailure(connector_failure("sink", self.spec.name, error))

@@ -621,10 +621,16 @@ class Worker:
         )
 
     def close(self) -> None:
-        """Close every connector."""
-        self.readers.close()
+        """Close every connector. Raises RunFailure of the first that fails, when all are closed."""
+        failed: RunFailure | None = None
         for outlet in self.outlets.values():
-            outlet.close()
+            try:
+                outlet.close()
+            except RunFailure as failure:
+                failed = failed or failure
+        self.readers.close()
+        if failed is not None:
+            raise failed
 
 
 def _located(locate: Callable[[int], int], index: int, _: int) -> int:

@@ -157,8 +157,12 @@ def test_a_source_that_raises_before_any_worker_starts(tmp_path: Path, method: s
     assert BAD_SOURCES[method] in said
 
 
-def test_a_sink_that_can_not_be_opened(tmp_path: Path) -> None:
-    plugin = "from roo.api import Sink\nclass Bad(Sink):\n    def open(self, context): 1 / 0\n"
+@pytest.mark.parametrize("method", ["open(self, context)", "close(self)"])
+def test_a_sink_that_can_not_be_opened_or_closed(tmp_path: Path, method: str) -> None:
+    plugin = (
+        "from roo.api import Sink\nclass Bad(Sink):\n    takes_bytes = False\n"
+        f"    def write(self, data): pass\n    def {method}: 1 / 0\n"
+    )
     pipeline = """
 sources: {g: {type: generate, count: 1}}
 sinks: {o: {type: plugin, class: "plug:Bad"}}
