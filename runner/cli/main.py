@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -52,6 +53,7 @@ class Parser(argparse.ArgumentParser):
 def main() -> NoReturn:
     """The console script."""
     _open_closed_streams()
+    signal.signal(signal.SIGTERM, _terminate)
     code: Any = 0
     try:
         try:
@@ -59,8 +61,8 @@ def main() -> NoReturn:
         except SystemExit as end:  # of argparse, whose help page is still to be flushed
             code = end.code
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = 130
+    except KeyboardInterrupt as interrupt:
+        code = 128 + (signal.SIGTERM if interrupt.args else signal.SIGINT)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # else: `roo plan … | head -1` has seen enough
             where = f": {error.filename}" if error.filename else ""
@@ -68,6 +70,11 @@ def main() -> NoReturn:
             code = 3
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
     sys.exit(code)
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    """As Ctrl-C: whatever was begun is cleaned up."""
+    raise KeyboardInterrupt(number)
 
 
 def _open_closed_streams() -> None:

@@ -81,8 +81,6 @@ class Watchdog:
         while True:
             if poller.poll(REPORT_EVERY_MS):
                 os._exit(1)
-            if line is None:  # later than the start, which it would slow down
-                _die_with_parent()
             if self._stopping:
                 if line is not None:
                     line.close(0)
@@ -146,7 +144,7 @@ def memory_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask Linux to end this process with its parent, should a plugin hold the interpreter lock."""
     if sys.platform == "linux":
         import ctypes

@@ -60,7 +60,7 @@ from roo.runtime.readers import Readers
 from roo.runtime.stages import Made, Stages
 from roo.runtime.suspects import Notebook, path_of
 from roo.runtime.transport import Control, Data, Site, frames_of, ipc, payload_of, readable
-from roo.runtime.watchdog import Activity, Watchdog, cpu_s, memory_bytes
+from roo.runtime.watchdog import Activity, Watchdog, cpu_s, die_with_parent, memory_bytes
 
 if TYPE_CHECKING:
     from roo.checkpoint.manifest import Manifest
@@ -677,6 +677,7 @@ def main(arguments: list[str]) -> NoReturn:
     watchdog = Watchdog(site, f"watchdog-{attempt}-{index}", lifeline)
     watchdog.start()
     line.send(control.Hello(os.getpid()))
+    die_with_parent()  # while the coordinator answers
     code = 1
     data: Data | None = None
     worker: Worker | None = None

@@ -11,7 +11,17 @@ from time import monotonic
 
 import pytest
 
-from tests.run.harness import alive, children, rss_bytes, run, start, summary, until, write
+from tests.run.harness import (
+    PLUGIN,
+    alive,
+    children,
+    rss_bytes,
+    run,
+    start,
+    summary,
+    until,
+    write,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +93,34 @@ def test_workers_do_not_outlive_the_coordinator(tmp_path: Path, pipeline: str) -
     process.kill()
     until(lambda: not any(map(alive, workers)), "the workers to exit", 5.0)
     process.communicate()
+
+
+def test_workers_do_not_outlive_it_in_an_import_that_holds_the_interpreter(tmp_path: Path) -> None:
+    holds = """
+import ctypes, os, sys
+if sys.argv[0].endswith("worker.py"):
+    open(f"worker-{os.getpid()}", "w").close()
+    ctypes.PyDLL(None).sleep(1000)
+"""
+    write(tmp_path, ENDLESS, holds + PLUGIN)
+    process = start(tmp_path, "run", "p.yaml", "--workers", "2")
+    until(lambda: len(list(tmp_path.glob("worker-*"))) == 2, "both workers to import")
+    workers = children(process.pid)
+    assert len(workers) == 2
+    process.kill()
+    until(lambda: not any(map(alive, workers)), "the workers to exit", 5.0)
+    process.communicate()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_the_run_has_begun_ends_it(tmp_path: Path, number: int, code: int) -> None:
+    slow = 'import time\nopen("importing", "w").close()\ntime.sleep(1000)\n'
+    write(tmp_path, ENDLESS, slow + PLUGIN)
+    process = start(tmp_path, "run", "p.yaml")
+    until((tmp_path / "importing").exists, "the plugin's import")
+    os.kill(process.pid, number)
+    assert process.communicate(timeout=10) == (None, b"")
+    assert process.returncode == code
 
 
 def test_without_checkpoints_a_killed_worker_ends_the_run_and_is_named(tmp_path: Path) -> None:
