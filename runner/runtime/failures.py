@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -73,17 +73,11 @@ class Failures:
         names = traceback.tb_frame.f_locals
         if where is None:  # an append to a lane or a sink's list: out of memory, at most
             raise error
-        facts: dict[str, Any] = {
-            "step": where.part,
-            "function": where.function,
-            "message": plain(names.get(where.variable)),
-        }
-        if where.keyed or where.role == "factory":
-            facts["key"] = plain(names.get("key"))
+        facts = _culprit(where, names)
         if "rest" in names and self.locate:
             total = names["messages"].__len__()
             facts["offset"] = self.locate(total - names["rest"].__length_hint__() - 1)
-        self.handle(where.part, error, self._kind(where), facts, users_frames(traceback))
+        self.handle(where.part, error, _kind(where), facts, users_frames(traceback))
 
     def handle(
         self,
@@ -127,11 +121,6 @@ class Failures:
         report = self._report(step, error, "state", facts, None)
         self.set_aside(self.plan.dead_letters[step], dead_letter(self.plan.spec.name, report))
 
-    def _kind(self, where: Where) -> str:
-        if where.role == "factory":
-            return "state"
-        return "sink" if where.role == "encode" else "step"
-
     def _report(
         self,
         part: str,
@@ -153,6 +142,37 @@ class Failures:
         if text:
             report["traceback"] = text
         return report
+
+
+def _culprit(where: Where, names: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that a line of generated code knows. names: its locals."""
+    facts: dict[str, Any] = {
+        "step": where.part,
+        "function": where.function,
+        "message": plain(names.get(where.variable)),
+    }
+    if where.keyed or where.role == "factory":
+        facts["key"] = plain(names.get("key"))
+    return facts
+
+
+def _kind(where: Where) -> str:
+    if where.role == "factory":
+        return "state"
+    return "sink" if where.role == "encode" else "step"
+
+
+def unexpected(error: BaseException, code: Code) -> dict[str, Any]:
+    """What no policy covers, as the error of a run: `sys.exit` in a plugin, or a bug in Roo."""
+    report: dict[str, Any] = {"kind": "worker", "what": say(error)}
+    traceback = error.__traceback__
+    while traceback is not None and not _is_generated(traceback):
+        traceback = traceback.tb_next
+    if traceback is not None and (where := code.where.get(traceback.tb_lineno)):
+        report |= {"kind": _kind(where), **_culprit(where, traceback.tb_frame.f_locals)}
+    report["traceback"] = render(users_frames(error.__traceback__))
+    report["hint"] = "a plugin must not end the process" if isinstance(error, SystemExit) else ""
+    return report
 
 
 def hint(error: Exception, function: str) -> str:
@@ -178,7 +198,10 @@ def dead_letter(pipeline: str, report: dict[str, Any]) -> dict[str, Any]:
 
 def say(error: BaseException) -> str:
     """An error in one line: its type and its text; Roo's own errors speak for themselves."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception as failed:  # a user's __str__ may fail as well
+        text = f"its text can't be had, as that raised {type(failed).__name__}"
     if isinstance(error, (BadKey, UnknownKey, Unsendable, PoisonMessage)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -224,9 +247,11 @@ def users_frames(traceback: TracebackType | None) -> TracebackType | None:
     return traceback
 
 
+def _is_generated(traceback: TracebackType) -> bool:
+    return traceback.tb_frame.f_code.co_filename.startswith("<roo ")
+
+
 def _is_roo(traceback: TracebackType) -> bool:
-    frame = traceback.tb_frame
-    name = str(frame.f_globals.get("__name__", ""))
-    generated = frame.f_code.co_filename.startswith("<roo ")
+    name = str(traceback.tb_frame.f_globals.get("__name__", ""))
     # The worker's own module runs as __main__.
-    return generated or name.startswith("roo.") or name == "__main__"
+    return _is_generated(traceback) or name.startswith("roo.") or name == "__main__"

@@ -84,11 +84,11 @@ class LocalRun:
     def _emit(self, sink: str, key: Any, items: list[Any]) -> None:
         outlet = self._outlets[sink]
         for item in items:
-            encoded = outlet.encode([item])
+            encoded, messages = outlet.encode([item])
+            if not messages:
+                continue  # nothing to write, or it did not encode and the policy let it pass
             text = None
             if isinstance(encoded, bytes):
-                if not encoded:
-                    continue  # it did not encode, and the policy let it pass
                 text = encoded.decode("utf-8", "backslashreplace").removesuffix("\n")
             self.outputs[sink].append(Emitted(key, item, text))
 

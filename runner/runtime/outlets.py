@@ -76,23 +76,33 @@ class Outlet:
         self._ask(partial(self.sink.open, context))
         self._open = True
 
-    def encode(self, items: list[Any]) -> Any:
-        """What travels to the writer: bytes, or the messages themselves."""
+    def encode(self, items: list[Any]) -> tuple[Any, int]:
+        """What travels to the writer, bytes or the messages themselves, and how many there are."""
         if not self.sink.takes_bytes:
-            return items
+            return items, len(items)
         try:
-            return self._join(items)
+            return self._join(items), len(items)
         except Exception:
-            return b"".join(self._encode_each(items))
+            good = self._encode_each(items)
+            return b"".join(good), len(good)
 
     def _encode_each(self, items: list[Any]) -> list[bytes]:
-        """After a failure: one by one, so that one bad message costs nothing but itself."""
+        """After a failure: one by one, so that one bad message costs nothing but itself.
+
+        None from a function of the user's is no failure: nothing is written for that message.
+        """
+        function = self.spec.codec.function
         good = []
         for item in items:
+            if item is None and function:
+                continue
             try:
                 good.append(self._join([item]))
             except Exception as error:
-                facts = {"function": f"codec {self.spec.codec.kind}", "message": plain(item)}
+                facts = {
+                    "function": function or f"codec {self.spec.codec.kind}",
+                    "message": plain(item),
+                }
                 self._failures.handle(self.spec.name, error, "sink", facts)
         return good
 

@@ -50,9 +50,19 @@ from roo.core.worker import (
     WorkerCore,
 )
 from roo.runtime import control
-from roo.runtime.failures import PoisonMessage, RunFailure, plain, render, say, users_frames
+from roo.runtime.failures import (
+    PoisonMessage,
+    RunFailure,
+    Unsendable,
+    plain,
+    render,
+    say,
+    unexpected,
+    users_frames,
+)
 from roo.runtime.key import read_key
 from roo.runtime.latency import Histogram
+from roo.runtime.loops import Code
 from roo.runtime.outlets import Outlet, make_sink
 from roo.runtime.payload import Keyed, own
 from roo.runtime.preload import keys_of
@@ -258,8 +268,26 @@ class Worker:
                 if self.move is not None:  # else the last acknowledgements of one that is over
                     self.move.receive(header, frames)
             else:
-                payload = payload_of(header, frames, keyed=self._keyed[header.exchange])
+                try:
+                    payload = payload_of(header, frames, keyed=self._keyed[header.exchange])
+                except Exception as error:
+                    stage = self.plan.exchanges[header.exchange].to_stage
+                    raise self._unreadable(stage, error) from error
                 self._perform(Arrived(Batch(header, payload)))
+
+    def _unreadable(self, stage: int, error: Exception) -> RunFailure:
+        """What was sent to a stage can't be made again from its bytes, and so nothing after it."""
+        parts = " or ".join(self.plan.stages[stage].entries)
+        return RunFailure(
+            {
+                "kind": "send",
+                "step": parts,
+                "what": f"a message sent to {parts} can't be made again there: {say(error)}",
+                "traceback": render(users_frames(error.__traceback__)),
+                "hint": "pickle can take its class apart, but not put it together: "
+                "see its `__init__` and `__reduce__`, or send its fields",
+            }
+        )
 
     def _obey(self) -> bool:
         """Take in the coordinator's messages; whether it said exit."""
@@ -498,35 +526,64 @@ class Worker:
             if items:
                 outlet = self.outlets[sink]
                 self.activity.begin(f"writing sink {sink}")
-                outlet.write(outlet.encode(items), len(items), header.read_ns)
+                data, messages = outlet.encode(items)
+                if messages:
+                    outlet.write(data, messages, header.read_ns)
         while made := [self._output(one, header) for one in self.stages.take(stage)]:
-            outputs += made
+            outputs += filter(None, made)
         self.activity.end()
         if self._notebook is not None:
             self._notebook.end()
         self._perform(Ran(stage, batch, outputs, waiting))
 
-    def _output(self, made: Made, parent: Header) -> Output:
-        payload = made.payload
-        messages = len(payload.keys) if isinstance(payload, Keyed) else len(payload)
-        each = max(32, parent.cost_bytes // max(parent.messages, 1))
-        if not isinstance(payload, Keyed):
-            encoded = self.outlets[self._sink_at[made.to_stage]].encode(payload)
-            cost = len(encoded) if isinstance(encoded, bytes) else each * messages
-            return Output(made.exchange, made.receiver, messages, cost, encoded)
+    def _output(self, made: Made, parent: Header) -> Output | None:
+        """What a receiver is sent; None: nothing is left of it."""
+        payload: Any = made.payload
+        sink = self._sink_at.get(made.to_stage)
+        if sink is not None:
+            payload, messages = self.outlets[sink].encode(payload)
+            if not messages:
+                return None
+            if isinstance(payload, bytes):
+                return Output(made.exchange, made.receiver, messages, len(payload), payload)
         try:
             carried = self._carry(payload, made.receiver)
         except Exception:  # something in it can't be pickled: all but that goes on
-            payload = self.stages.sendable(made)
-            messages = len(payload.keys)
-            carried = self._carry(payload, made.receiver)
-        if isinstance(carried, Keyed):
-            return Output(made.exchange, made.receiver, messages, each * messages, carried)
-        return Output(made.exchange, made.receiver, messages, sum(map(len, carried)), carried)
+            payload = self._sendable(sink, payload) if sink else self.stages.sendable(made)
+            if not (payload.keys if isinstance(payload, Keyed) else payload):
+                return None
+            try:
+                carried = self._carry(payload, made.receiver)
+            except Exception as error:
+                raise self._unreadable(made.to_stage, error) from error
+        messages = len(payload.keys) if isinstance(payload, Keyed) else len(payload)
+        if made.receiver == self.worker:
+            cost = messages * max(32, parent.cost_bytes // max(parent.messages, 1))
+        else:
+            cost = sum(map(len, carried))
+        return Output(made.exchange, made.receiver, messages, cost, carried)
 
-    def _carry(self, payload: Keyed, receiver: int) -> Keyed | list[bytes]:
-        """A payload as it will reach its receiver: as frames, or as it is on this worker."""
-        return own(payload) if receiver == self.worker else frames_of(payload)
+    def _carry(self, payload: Keyed | list[Any], receiver: int) -> Any:
+        """Messages as they will reach their receiver: as frames, or for this worker its own."""
+        if receiver != self.worker:
+            return frames_of(payload)
+        if isinstance(payload, Keyed):
+            return own(payload)
+        return own(Keyed([], payload, [])).messages
+
+    def _sendable(self, sink: str, messages: list[Any]) -> list[Any]:
+        """Those that a sink can be sent; the others have failed."""
+        good = []
+        for message in messages:
+            try:
+                own(Keyed([], [message], []))
+                good.append(message)
+            except Exception as error:
+                kind = f"{type(message).__module__}.{type(message).__qualname__}"
+                what = f"a message of type {kind} can't be sent to sink {sink}"
+                facts = {"message": plain(message)}
+                self.failures.handle(sink, Unsendable(f"{what}: {say(error)}"), "send", facts)
+        return good
 
     def _perform(self, event: Event) -> None:
         for effect in self.core.handle(event):
@@ -535,9 +592,9 @@ class Worker:
     def _do(self, effect: Effect) -> None:
         match effect:
             case Send(receiver, batch):
-                payload = batch.payload
-                frames = payload if isinstance(payload, list) and self._is_frames(batch) else None
-                self.data.send(receiver, batch.header, frames or frames_of(payload))
+                payload = batch.payload  # messages were packed when their size was needed
+                frames = payload if isinstance(payload, list) else frames_of(payload)
+                self.data.send(receiver, batch.header, frames)
             case GiveCredit(receiver, exchange, messages, cost_bytes, batches):
                 header = Header(
                     Kind.CREDIT, self.worker, exchange, batches, 0, 0, -1, 0, messages, cost_bytes,
@@ -587,10 +644,6 @@ class Worker:
         self._sliced_s = now_s
         self._slices_after_s = now_s + for_batches * (now_s - begun_s)
         self._has_run = False
-
-    def _is_frames(self, batch: Batch) -> bool:
-        """Keyed batches were packed when their size was needed; others are packed now."""
-        return batch.header.kind is Kind.BATCH and self._keyed[batch.header.exchange]
 
     # Telling
 
@@ -713,7 +766,7 @@ def main(arguments: list[str]) -> NoReturn:
     except api.ConnectorError as error:
         line.send(control.Failed({"kind": "sink", "what": error.message, "hint": error.hint}))
     except BaseException as error:
-        line.send(control.Failed(_unexpected(error)))
+        line.send(control.Failed(unexpected(error, worker.stages.code if worker else Code())))
     finally:
         watchdog.stop()
         line.close(GOODBYE_MS)
@@ -722,16 +775,6 @@ def main(arguments: list[str]) -> NoReturn:
         context.term()
     sys.stderr.flush()
     os._exit(code)  # no interpreter teardown: a million states take a while to free
-
-
-def _unexpected(error: BaseException) -> dict[str, Any]:
-    """Something no policy covers: `sys.exit` in a plugin, out of memory, or a bug in Roo."""
-    return {
-        "kind": "worker",
-        "what": say(error),
-        "traceback": render(users_frames(error.__traceback__)),
-        "hint": "a plugin must not end the process" if isinstance(error, SystemExit) else "",
-    }
 
 
 if __name__ == "__main__":

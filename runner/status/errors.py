@@ -13,7 +13,7 @@ _SUBJECTS = {
     "source": "source {source} failed",
     "sink": "sink {step} failed",
     "state": "state of step {step} could not be made",
-    "send": "step {step}: a message can't be sent to another worker",
+    "send": "sending failed",
 }
 
 
@@ -22,8 +22,8 @@ def format_error(error: Mapping[str, Any], color: bool = False) -> str:
 
     error: kind ("step" | "decode" | "source" | "sink" | "state" | "send"; another is shown as it
     is), what ("ValueError: bad"), and where known step (for "sink": the sink, which may also be
-    named by "sink"), function, key, message (its repr, shortened), source, split, offset,
-    traceback, hint.
+    named by "sink"), function, key, message (its repr, shortened), source, split, offset (and
+    offset_end, where only a range is known), traceback, hint.
     """
     first, *more = _text(error, "what").splitlines() or [""]
     lines = [f"{paint('error:', 'bold red', color)} {_subject(error)}" + (first and f": {first}")]
@@ -52,12 +52,13 @@ def _subject(error: Mapping[str, Any]) -> str:
 
 
 def _facts(error: Mapping[str, Any]) -> list[tuple[str, str]]:
+    offsets = _one_line(error, "offset"), _one_line(error, "offset_end")
     where = [
         f"{title}{value}"
         for title, value in (
             ("", _one_line(error, "source")),
             ("split ", _one_line(error, "split")),
-            ("offset ", _one_line(error, "offset")),
+            ("offset ", " to ".join(filter(None, offsets))),
         )
         if value
     ]

@@ -65,6 +65,70 @@ def test_skip_counts_and_neighbours_live(tmp_path: Path) -> None:
     assert (tmp_path / "out.txt").read_text() == "good 1\ngood 2\n"
 
 
+def test_an_error_whose_text_fails_costs_no_neighbour(tmp_path: Path) -> None:
+    plugin = """
+class Mute(Exception):
+    def __str__(self): raise RuntimeError
+def mute(message):
+    if message == "bad": raise Mute
+    return message
+"""
+    pipeline = WORDS.replace("plug:boom", "plug:mute")
+    words(tmp_path, "good", "bad", "good", pipeline=pipeline, plugin=PLUGIN + plugin)
+    done = run(tmp_path, "run", "p.yaml", "--set", "errors.policy=dead_letter")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "aside.jsonl").read_text())["error"].startswith("Mute: ")
+    assert (tmp_path / "out.txt").read_text() == "good 1\ngood 2\n"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_a_sink_cannot_be_sent(tmp_path: Path, workers: str) -> None:
+    """The same whoever writes: a message that stays on its worker is one that could travel."""
+    pipeline = """
+sources: {lines: {type: file, path: in.txt}}
+steps: [{name: lazy, type: map, call: "plug:some_lazy"}]
+sinks:
+  out: {type: plugin, class: "plug:Names"}
+  aside: {type: file, path: aside.jsonl, codec: json}
+errors: {policy: dead_letter, sink: aside}
+"""
+    plugin = """
+from roo.api import Sink
+class Names(Sink):
+    takes_bytes = False
+    def write(self, data):
+        with open("out.txt", "a") as file: file.writelines(f"{m}\\n" for m in data)
+def some_lazy(message): return (lambda: 1) if message == "bad" else message
+"""
+    words(tmp_path, "good", "bad", "fine", pipeline=pipeline, plugin=PLUGIN + plugin)
+    done = run(tmp_path, "run", "p.yaml", "--workers", workers, "--json")
+    assert summary(done)["outputs"] == {"out": 2, "aside": 1}, done.stderr
+    assert (tmp_path / "out.txt").read_text() == "good\nfine\n"
+    letter = json.loads((tmp_path / "aside.jsonl").read_text())
+    assert letter["step"] == "out"
+    assert "a message of type builtins.function can't be sent to sink out" in letter["error"]
+
+
+@pytest.mark.parametrize("path", ["out.txt", "out.{worker}"])
+def test_outputs_are_what_is_written(tmp_path: Path, path: str) -> None:
+    """Neither what does not encode nor what a function leaves out with None."""
+    plugin = """
+def encode(message):
+    if message == "bad": raise ValueError
+    return None if message == "none" else message
+"""
+    pipeline = f"""
+sources: {{lines: {{type: file, path: in.txt}}}}
+sinks: {{out: {{type: file, path: "{path}", encode: "plug:encode"}}}}
+"""
+    lines = "good", "bad", "none", "good", "none"
+    words(tmp_path, *lines, pipeline=pipeline, plugin=PLUGIN + plugin)
+    done = run(tmp_path, "run", "p.yaml", "--set", "errors.policy=skip", "--json")
+    found = summary(done)
+    assert (found["outputs"]["out"], found["errors"]) == (2, 1)
+    assert (tmp_path / path.format(worker=0)).read_text() == "good\ngood\n"
+
+
 def test_dead_letters_say_everything(tmp_path: Path) -> None:
     words(tmp_path, "good", "bad", b"\xff\xfe", "good")
     done = run(tmp_path, "run", "p.yaml", "--set", "errors.policy=dead_letter", "--json")
@@ -93,7 +157,8 @@ CASES: dict[str, tuple[str, str, list[str]]] = {
     "binary garbage": ("", "", ["source lines", "offset", "in.txt"]),
     "not a key": ("plug:itself", "plug:mod_", ["count", "plug:mod_", "(int)", "a key is str"]),
     "unsendable": ("plug:boom", "plug:lazy", ["count", "function", "can't be sent"]),
-    "sys.exit": ("plug:boom", "plug:leave", ["SystemExit"]),
+    "unreadable": ("plug:boom", "plug:torn", ["sent to count", "ValueError: not so", "__init__"]),
+    "sys.exit": ("plug:boom", "plug:leave", ["step boom", "SystemExit", "plug:leave", "word"]),
 }
 
 
@@ -103,9 +168,15 @@ def test_wrong_at_run_time(tmp_path: Path, case: str) -> None:
     plugin = PLUGIN + "\ndef mod_(message): return len(message)\n"
     line: str | bytes = b"\x00\xff\x80" if case == "binary garbage" else "word"
     pipeline = WORDS.replace(old, new) if old else WORDS
-    if case == "unsendable":
+    if case in ("unsendable", "unreadable"):
         pipeline = pipeline.replace("plug:itself", "plug:always")
-        plugin += "\ndef always(message): return 'k'\n"
+        plugin += """
+def always(message): return "k"
+def not_so(): raise ValueError("not so")
+class Torn:
+    def __reduce__(self): return not_so, ()
+def torn(message): return Torn()
+"""
     words(tmp_path, line, pipeline=pipeline, plugin=plugin)
     said = failed(tmp_path)
     for fact in facts:

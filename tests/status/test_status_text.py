@@ -207,7 +207,7 @@ def test_error_of_a_step() -> None:
         ({"kind": "state", "step": "count"}, "error: state of step count could not be made: no"),
         (
             {"kind": "send", "step": "count"},
-            "error: step count: a message can't be sent to another worker: no",
+            "error: sending failed: no",
         ),
         ({"kind": "wor{}ker"}, "error: wor{}ker failed: no"),
         ({}, "error: run failed: no"),
