@@ -4,7 +4,7 @@ Roo's own connectors (`roo.connectors`) are written against this module and noth
 whatever they can do, a plugin can do. Step functions need none of it: they are plain functions.
 
     class Ticks(Source):                      # type: plugin, class: "my_module:Ticks"
-        def open(self, split, codec, context):
+        def open(self, split, offset, codec, context):
             return TickReader()
 """
 
@@ -98,7 +98,7 @@ class Reader:
 
         `Read.end` says that nothing will ever follow. Raises ConnectorError when the source fails.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no method `read`")
 
     def fileno(self) -> int | None:
         """A descriptor that polls readable when `read` has something; None: ask `ready_in_ms`."""
@@ -132,7 +132,7 @@ class Source:
 
     def open(self, split: Split, offset: int | None, codec: Codec, context: Context) -> Reader:
         """A reader of the split from `offset` on (None: from its beginning)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no method `open`")
 
 
 class Sink:
@@ -165,7 +165,7 @@ class Sink:
 
     def write(self, data: Any) -> None:
         """Take one batch: bytes, or a list of messages where takes_bytes is False. May block."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no method `write`")
 
     def flush(self) -> None:
         """Everything written so far is out of this process when this returns."""

@@ -113,7 +113,7 @@ def check_connectors(spec: PipelineSpec) -> dict[int, tuple[str, Split]]:
 
     Raises InvalidPipeline (exit code 2), or ConnectorError where the machine is to blame (3).
     """
-    from roo.runtime.outlets import make_sink, make_source
+    from roo.runtime.outlets import check_plain, make_sink, make_source
 
     findings: list[Finding] = []
     for sink in spec.sinks:
@@ -127,7 +127,9 @@ def check_connectors(spec: PipelineSpec) -> dict[int, tuple[str, Split]]:
             found = made.splits()
             if not isinstance(found, list) or not all(isinstance(s, Split) for s in found):
                 raise ConnectorError(f"splits() gave {found!r}", "give a list of roo.api.Split")
-            splits += [(source.name, split) for split in found]
+            for split in found:
+                check_plain(dict(split.options), f"`options` of split {split.name}")
+                splits.append((source.name, split))
     if findings:
         raise InvalidPipeline(sorted(findings))
     return dict(enumerate(splits))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from roo import api, connectors
 from roo.plan.resolve import resolve
-from roo.runtime.failures import Failures, RunFailure, plain, render, say, shorten
+from roo.runtime.failures import Failures, RunFailure, plain, render, say, shorten, users_frames
 from roo.runtime.latency import Histogram
 from roo.spec.model import CodecSpec, SinkSpec, SourceSpec
 
@@ -107,33 +108,25 @@ class Outlet:
         return good
 
     def write(self, data: Any, messages: int, read_ns: int) -> None:
-        """Write a batch. Raises RunFailure; BrokenPipeError when nobody reads any more."""
-        try:
-            self.sink.write(data)
-        except api.ConnectorError as error:
-            raise self._failed(error) from error
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            self._plugin_failed(error, data)
+        """Write a batch. Raises RunFailure; BrokenPipeError when nobody reads stdout any more."""
+        self._ask(partial(self.sink.write, data), data)
         self.messages += messages
         if self.sink.takes_bytes:
             self.bytes_written += len(data)
         if read_ns:
             self._latency.add(time.monotonic_ns() - read_ns, messages)
 
-    def _plugin_failed(self, error: Exception, data: Any) -> NoReturn:
-        traceback = error.__traceback__
-        raise RunFailure(
+    def _plugin_failure(self, error: Exception, data: Any) -> RunFailure:
+        return RunFailure(
             {
                 "kind": "sink",
                 "step": self.spec.name,
                 "what": say(error),
-                "message": "" if data is None else shorten(data),
-                "traceback": render(traceback.tb_next if traceback else None),
+                "message": None if data is None else shorten(data),
+                "traceback": render(users_frames(error.__traceback__)),
                 "hint": "a sink that fails stops the run: what it took can't be taken back",
             }
-        ) from error
+        )
 
     @property
     def is_open(self) -> bool:
@@ -147,7 +140,9 @@ class Outlet:
 
     def prepare(self) -> Any:
         """What the sink notes for a checkpoint. Raises RunFailure."""
-        return self._ask(self.sink.prepare)
+        noted = self._ask(self.sink.prepare)
+        self._ask(partial(check_plain, noted, "what `prepare` returns"))
+        return noted
 
     def commit(self, noted: Any) -> None:
         """A checkpoint is real. Raises RunFailure."""
@@ -157,13 +152,16 @@ class Outlet:
         """Undo what was written after a checkpoint. Raises RunFailure."""
         self._ask(partial(self.sink.rollback, noted))
 
-    def _ask(self, call: Callable[[], Any]) -> Any:
+    def _ask(self, call: Callable[[], Any], data: Any = None) -> Any:
+        """Call the sink. data: what it is given to write."""
         try:
             return call()
         except api.ConnectorError as error:
             raise self._failed(error) from error
         except Exception as error:
-            self._plugin_failed(error, None)
+            if isinstance(error, BrokenPipeError) and self.spec.type == "stdout":
+                raise
+            raise self._plugin_failure(error, data) from error
 
     def close(self) -> None:
         """Close the writer, if it is open here. Raises RunFailure."""
@@ -173,6 +171,15 @@ class Outlet:
 
     def _failed(self, error: api.ConnectorError) -> RunFailure:
         return RunFailure(connector_failure("sink", self.spec.name, error))
+
+
+def check_plain(value: Any, what: str) -> None:
+    """Raise ConnectorError for what a checkpoint can't hold: it is JSON."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        hint = "a checkpoint holds it as JSON: texts, numbers, lists and mappings of texts to them"
+        raise api.ConnectorError(f"{what} is no plain data: {error}", hint) from error
 
 
 def connector_failure(kind: str, name: str, error: api.ConnectorError) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from roo import api
 from roo.api import ConnectorError, Read, Reader, Split
 from roo.plan.model import Plan
-from roo.runtime.failures import RunFailure, render, say
+from roo.runtime.failures import RunFailure, render, say, shorten, users_frames
 from roo.runtime.outlets import connector_failure, make_codec, make_source
 
 
@@ -50,6 +50,7 @@ class Readers:
                 here = api.Context(context.pipeline, name, context.worker, context.workers,
                                    context.log)  # fmt: skip
                 reader = source.open(split, self._offsets.get(index), make_codec(spec.codec), here)
+                _check_type(reader, Reader, "open")
             except ConnectorError as error:
                 raise RunFailure(connector_failure("source", name, error)) from error
             except Exception as error:
@@ -74,6 +75,8 @@ class Readers:
         name = self.source_of(split)
         try:
             read = self._readers[split].read()
+            if read is not None:
+                _check_type(read, Read, "read")
         except ConnectorError as error:
             raise RunFailure(connector_failure("source", name, error)) from error
         except Exception as error:
@@ -110,18 +113,27 @@ class Readers:
         return ready, min(later) * 1000 if later else -1
 
     def close(self) -> None:
-        """Close every reader."""
-        for reader in self._readers.values():
-            reader.close()
+        """Close every reader. Raises RunFailure."""
+        for split, reader in self._readers.items():
+            try:
+                reader.close()
+            except Exception as error:
+                raise self._plugin_failure(self.source_of(split), error) from error
         self._readers.clear()
 
     def _plugin_failure(self, name: str, error: Exception) -> RunFailure:
-        frames = error.__traceback__.tb_next if error.__traceback__ else None
         failure: dict[str, Any] = {
             "kind": "source",
             "step": name,
             "what": say(error),
-            "traceback": render(frames),
+            "traceback": render(users_frames(error.__traceback__)),
             "hint": "a source that raises can't go on: mend it",
         }
         return RunFailure(failure)
+
+
+def _check_type(made: Any, wanted: type, by: str) -> None:
+    """Raise ConnectorError for what a plugin's method should not have returned."""
+    if not isinstance(made, wanted):
+        what = f"`{by}` returned {shorten(made)} ({type(made).__name__})"
+        raise ConnectorError(what, f"let it return a roo.api.{wanted.__name__}")

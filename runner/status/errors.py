@@ -21,9 +21,9 @@ def format_error(error: Mapping[str, Any], color: bool = False) -> str:
     """Text ending in a line break: what failed, the facts, the traceback, what to do.
 
     error: kind ("step" | "decode" | "source" | "sink" | "state" | "send"; another is shown as it
-    is), what ("ValueError: bad"), and where known step (for "sink": the sink, which may also be
-    named by "sink"), function, key, message (its repr, shortened), source, split, offset (and
-    offset_end, where only a range is known), traceback, hint.
+    is), what ("ValueError: bad"), and where known step (for "sink" and "source": its name, which
+    may also be named by these), function, key, message (its repr, shortened), source, split, offset
+    (and offset_end, where only a range is known), traceback, hint.
     """
     first, *more = _text(error, "what").splitlines() or [""]
     lines = [f"{paint('error:', 'bold red', color)} {_subject(error)}" + (first and f": {first}")]

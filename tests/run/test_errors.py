@@ -345,3 +345,55 @@ def test_keys_outside_the_list(tmp_path: Path, unknown: str) -> None:
     assert outcome["keys"] == (3 if unknown == "create" else 2)
     assert outcome["dropped"] == (unknown == "drop")
     assert outcome["dead_letters"] == (unknown == "dead_letter")
+
+
+CONNECTORS = """
+from roo.api import Read, Reader, Sink, Source, Split
+
+class Feed(Source):
+    rewindable = True
+    def open(self, split, offset, codec, context): return FeedReader()
+class FeedReader(Reader):
+    def read(self): return Read(["word"], 0, 1, end=True)
+class Taker(Sink):
+    def write(self, data): pass
+
+"""
+BROKEN: dict[str, tuple[str, str, int, list[str]]] = {
+    "source: __init__": ("Feed", "def __init__(self, options): 1 / 0", 2, ["ZeroDiv", "plug.py:"]),
+    "source: splits": ("Feed", "def splits(self): return 1 / 0", 2, ["p.yaml:2:", "ZeroDivision"]),
+    "source: split": (
+        "Feed",
+        "def splits(self): return [Split('a', {'f': id})]",
+        2,
+        ["plain data"],
+    ),
+    "source: open": ("Feed", "def open(self, *_): return 1", 1, ["`open` returned 1", "Reader"]),
+    "source: read": (
+        "FeedReader",
+        "def read(self): return [1]",
+        1,
+        ["`read` returned [1]", "Read"],
+    ),
+    "source: close": ("FeedReader", "def close(self): 1 / 0", 1, ["ZeroDivisionError", "plug.py"]),
+    "sink: check": ("Taker", "def check(self): 1 / 0", 2, ["ZeroDivisionError", "plug.py:"]),
+    "sink: open": ("Taker", "def open(self, context): 1 / 0", 1, ["ZeroDivisionError", "plug.py"]),
+    "sink: write": ("Taker", "def write(self, data): raise BrokenPipeError", 1, ["BrokenPipe"]),
+    "sink: prepare": ("Taker", "def prepare(self): return id", 1, ["`prepare` returns", "plain"]),
+    "sink: close": ("Taker", "def close(self): 1 / 0", 1, ["ZeroDivisionError", "plug.py"]),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_connector_of_the_users_that_fails_is_named(tmp_path: Path, case: str) -> None:
+    """Nothing that its class does wrong passes in silence, or ends in a traceback of Roo's."""
+    cls, method, code, facts = BROKEN[case]
+    plugin = CONNECTORS.replace(f"class {cls}(", "class Sound(")
+    plugin += f"class {cls}(Sound):\n    {method}\n"
+    pipeline = """sources: {feed: {type: plugin, class: "plug:Feed"}}
+sinks: {taker: {type: plugin, class: "plug:Taker"}}
+"""
+    write(tmp_path, pipeline, plugin)
+    said = failed(tmp_path, code=code)
+    for fact in ("source feed" if case.startswith("source") else "sink taker", *facts):
+        assert fact in said

@@ -205,10 +205,7 @@ def test_error_of_a_step() -> None:
         ({"kind": "sink", "sink": "counts"}, "error: sink counts failed: no"),
         ({"kind": "sink", "step": "counts"}, "error: sink counts failed: no"),
         ({"kind": "state", "step": "count"}, "error: state of step count could not be made: no"),
-        (
-            {"kind": "send", "step": "count"},
-            "error: sending failed: no",
-        ),
+        ({"kind": "send", "step": "count"}, "error: sending failed: no"),
         ({"kind": "wor{}ker"}, "error: wor{}ker failed: no"),
         ({}, "error: run failed: no"),
     ],
@@ -220,6 +217,11 @@ def test_error_of_each_kind(error: dict[str, object], first: str) -> None:
 def test_error_at_offset_zero_says_so() -> None:
     text = errors.format_error({"kind": "decode", "source": "feed", "offset": 0, "what": "bad"})
     assert "  source  feed, offset 0\n" in text
+
+
+def test_error_within_a_range_of_offsets_says_so() -> None:
+    where = {"kind": "step", "source": "feed", "offset": 0, "offset_end": 20, "what": "bad"}
+    assert "  source  feed, offset 0 to 20\n" in errors.format_error(where)
 
 
 def test_error_of_several_lines_is_indented() -> None:
