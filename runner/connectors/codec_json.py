@@ -51,12 +51,20 @@ class JsonDecoder(TextDecoder):
 
 
 class JsonEncoder(Encoder):
-    """One compact value a line. Raises TypeError for what JSON has no form for."""
+    """One compact value a line. Raises TypeError or, for NaN and the infinities, ValueError for
+    what JSON has no form for. A lone surrogate, which UTF-8 has no form for, is written escaped.
+    """
 
     def __init__(self, join: Any) -> None:
         self._join = join
-        self._dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        self._dump = json.JSONEncoder(
+            ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        ).encode
 
     def encode(self, messages: list[Any]) -> bytes:
-        encoded: bytes = self._join([self._dump(message) for message in messages])
+        texts: list[Any] = [self._dump(message) for message in messages]
+        try:
+            encoded: bytes = self._join(texts)
+        except UnicodeEncodeError:
+            encoded = self._join([text.encode("utf-8", "backslashreplace") for text in texts])
         return encoded

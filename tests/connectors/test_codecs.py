@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -245,6 +246,16 @@ def test_json_is_written_compact_and_readable() -> None:
     assert encoder.encode([{"é": [1, None]}, "x"]).decode() == '{"é":[1,null]}\n"x"\n'
     with pytest.raises(TypeError, match="set is not JSON serializable"):
         encoder.encode([set()])
+
+
+def test_json_is_written_as_others_read_it() -> None:
+    encoder = connectors.codec("json", None, {}).encoder()
+    assert encoder.encode(["é", "\ud800", {"\udfff": "\U0001f600"}]).decode() == (
+        '"é"\n"\\ud800"\n{"\\udfff":"\U0001f600"}\n'
+    )
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            encoder.encode([{"value": value}])
 
 
 def test_a_msgpack_object_that_cannot_be_made_is_stepped_over() -> None:
