@@ -18,7 +18,7 @@ from roo.plan.promises import Promise, promises
 from roo.plan.resolve import problem, raised_at
 from roo.spec.findings import Finding, InvalidPipeline
 from roo.spec.load import load
-from roo.spec.model import PipelineSpec, SinkSpec, SourceSpec
+from roo.spec.model import PipelineSpec, SinkSpec, SourceSpec, StateSpec
 
 if TYPE_CHECKING:
     from roo.runtime.key import Key
@@ -114,8 +114,13 @@ def check_connectors(spec: PipelineSpec) -> dict[int, tuple[str, Split]]:
     Raises InvalidPipeline (exit code 2), or ConnectorError where the machine is to blame (3).
     """
     from roo.runtime.outlets import check_plain, make_sink, make_source
+    from roo.runtime.preload import check_keys
 
     findings: list[Finding] = []
+    for state in spec.states:
+        if state.keys is not None:
+            with _found(spec, state, findings):
+                check_keys(state.keys)
     for sink in spec.sinks:
         with _found(spec, sink, findings):
             make_sink(sink).check()
@@ -191,13 +196,13 @@ def promises_of(plan: Plan, *, kept: bool) -> list[Promise]:
 
 @contextmanager
 def _found(
-    spec: PipelineSpec, part: SourceSpec | SinkSpec, findings: list[Finding]
+    spec: PipelineSpec, part: SourceSpec | SinkSpec | StateSpec, findings: list[Finding]
 ) -> Iterator[None]:
     """What a connector raises here becomes a finding, where it stands in the file.
 
     Raises ConnectorError where the machine is to blame.
     """
-    section = "sinks" if isinstance(part, SinkSpec) else "sources"
+    section = {SourceSpec: "sources", SinkSpec: "sinks", StateSpec: "states"}[type(part)]
     try:
         yield
     except ConnectorError as error:
@@ -209,7 +214,7 @@ def _found(
         hint = "mend the class, or what stands under `with`"
     else:
         return
-    options = ("path", "address", "class", "type")
+    options = ("path", "address", "class", "type", "keys")
     at = next(o for o in options if (section, part.name, o) in spec.places.values)
     what = f"{section.removesuffix('s')} {part.name}: {said}"
     findings.append(spec.places.finding((section, part.name, at), "connector", what, hint))

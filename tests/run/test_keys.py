@@ -10,6 +10,8 @@ import pytest
 
 from roo.core.table import Table
 from roo.runtime.failures import RunFailure
+from roo.runtime.preload import keys_of
+from roo.spec.model import KeysSpec
 from tests.run.harness import here, locally, run, summary, write
 
 PIPELINE = """
@@ -142,3 +144,27 @@ def test_dead_letters_of_unknown_keys_count_once(tmp_path: Path) -> None:
     letters = [json.loads(line) for line in (tmp_path / "aside.jsonl").read_text().splitlines()]
     assert [letter["key"] for letter in letters] == ["x", "x"]
     assert {letter["source"] for letter in letters} == {"lines"}
+
+
+def test_a_file_of_keys_has_one_a_line(tmp_path: Path) -> None:
+    """A byte order mark is no part of the first; only line ends end a key."""
+    (tmp_path / "keys.txt").write_bytes("\ufeffa\r\nb\u2028c\n\n\x85d".encode())
+    spec = KeysSpec(file=str(tmp_path / "keys.txt"))
+    assert keys_of("s", spec) == ["a", "b\u2028c", "\x85d"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "fact"),
+    [
+        ("file: none.txt", 2, "p.yaml:4:"),
+        ('call: "plug:wrong_keys"', 1, "it returned 5 (int), not a key"),
+    ],
+)
+def test_keys_that_cannot_be_had(tmp_path: Path, keys: str, code: int, fact: str) -> None:
+    plugin = "def wrong_keys(): return 'a', 5"
+    (tmp_path / "in.txt").touch()
+    write(tmp_path, PIPELINE.replace("STATE", f", keys: {{{keys}}}"), plugin)
+    done = run(tmp_path, "run", "p.yaml", **here())
+    assert done.returncode == code
+    assert "state" in done.stderr
+    assert fact in done.stderr
