@@ -133,7 +133,8 @@ def check_connectors(spec: PipelineSpec) -> dict[int, tuple[str, Split]]:
             if not isinstance(found, list) or not all(isinstance(s, Split) for s in found):
                 raise ConnectorError(f"splits() gave {found!r}", "give a list of roo.api.Split")
             for split in found:
-                check_plain(dict(split.options), f"`options` of split {split.name}")
+                if source.type == "plugin":
+                    check_plain(dict(split.options), f"`options` of split {split.name}")
                 splits.append((source.name, split))
     if findings:
         raise InvalidPipeline(sorted(findings))
