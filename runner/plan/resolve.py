@@ -185,13 +185,22 @@ def inspect_call(function: Callable[..., Any], reference: str, shape: Shape) -> 
     Raises BadReference when it cannot be called with the shape.
     """
     import inspect
+    from keyword import iskeyword
 
+    for name in shape.keywords:
+        if not name.isidentifier() or iskeyword(name):
+            what = f"`with` has '{name}', which can't be the name of a parameter of '{reference}'"
+            hint = "a name is letters, digits and _, and no word of Python's own"
+            raise BadReference("wrong-parameters", what, hint)
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some builtins have none
         return False
     _need_plain(function, reference, shape)
     takes_key = shape.may_take_key and _names_key(signature.parameters.values())
+    if takes_key and "key" in shape.keywords:
+        what = f"`with` has 'key', but {shape.makes} gives '{reference}' the message's key as `key`"
+        raise BadReference("wrong-parameters", what, "call the parameter something else")
     keywords = dict.fromkeys((*shape.keywords, *(("key",) if takes_key else ())))
     try:
         signature.bind(*shape.positional, **keywords)
