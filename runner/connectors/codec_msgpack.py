@@ -144,8 +144,9 @@ class StreamDecoder(Decoder):
             self._unsure = True
             return None
         except Exception as reason:
+            why = str(reason) or type(reason).__name__
             self._broken = ConnectorError(
-                f"the object at byte {self._clean} is not msgpack: {reason or repr(reason)}",
+                f"the object at byte {self._clean} is not msgpack: {why}",
                 "look whether `codec` and `framing` fit the data",
             )
             return None
