@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from tempfile import TemporaryDirectory
 from time import monotonic
 
@@ -191,6 +192,19 @@ sinks: {out: {type: "null"}}
     assert summary(done)["keys"] == 50
     born = (tmp_path / "born.txt").read_text().split()
     assert Counter(born) == Counter(words)
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_descriptor_is_an_empty_one(tmp_path: Path, closed: int) -> None:
+    write(tmp_path, "sources: {in: {type: stdin}}\nsinks: {out: {type: stdout}}\n")
+    process = start(
+        tmp_path, "run", "p.yaml", preexec_fn=lambda: os.close(closed),
+        stdin=DEVNULL, stdout=PIPE,
+    )  # fmt: skip
+    out, said = process.communicate(timeout=20)
+    assert process.returncode == 0, said
+    assert out == b""
+    assert (b"p finished" in said) == (closed != 2)
 
 
 def test_a_closed_stdout_ends_the_run_quietly(tmp_path: Path) -> None:
