@@ -16,6 +16,10 @@ from roo.core.table import Table
 VERSION = 1
 
 
+class OtherFormat(Damaged):
+    """A manifest that another release of Roo has written. It is whole: it can't be read by this."""
+
+
 @dataclass(frozen=True)
 class SplitPosition:
     """Where a split of a source stood. offset: None before its first message. ended: read out."""
@@ -72,6 +76,11 @@ class Manifest:
         return [file for chain in self.chains for file in chain.files]
 
     @property
+    def at_start(self) -> bool:
+        """Whether it was written before the first message: it has nothing but sinks' positions."""
+        return self.checkpoint == 0
+
+    @property
     def size_bytes(self) -> int:
         """What its files take together."""
         return sum(file.size_bytes for file in self.files)
@@ -88,15 +97,17 @@ def to_json(manifest: Manifest) -> str:
 
 
 def from_json(path: Path, text: str) -> Manifest:
-    """The manifest again. Raises Damaged."""
+    """The manifest again. Raises Damaged, OtherFormat."""
     try:
         data = json.loads(text)
+        if not isinstance(data, dict):
+            raise TypeError(data)
         checksum, version = data.pop("checksum"), data.pop("version")
-        if version != VERSION:
-            raise Damaged(path, f"format {version}, and this Roo reads format {VERSION}")
         whole = json.dumps({"version": version, **data}, indent=1, ensure_ascii=False)
-        if checksum != _checksum(whole):
+        if checksum != _checksum(whole):  # the same in every format, so that it can be told apart
             raise Damaged(path, "not as it was written (its checksum differs)")
+        if version != VERSION:
+            raise OtherFormat(path, f"format {version}, and this Roo reads format {VERSION}")
         table = data.pop("table")
         bounds = tuple(int(bound, 16) for bound in table["bounds"])
         return Manifest(
@@ -108,7 +119,7 @@ def from_json(path: Path, text: str) -> Manifest:
                 "by_pickle": tuple(data["by_pickle"]),
             }
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged(path, "cut short, or not a manifest") from error
 
 

@@ -69,7 +69,8 @@ class CoordinatorCore:
 
     placement: who works, and on what. durability: None where nothing is kept. barrier: the number
     of the last one there was, so that a run which goes on from a checkpoint numbers its own after
-    that. fixed, bound: as `Changes` has them.
+    that. next_worker: what the first to join is called, if that is free: the files of those before
+    are theirs. fixed, bound: as `Changes` has them.
     """
 
     def __init__(
@@ -78,12 +79,13 @@ class CoordinatorCore:
         durability: Durability | None = None,
         barrier: int = 0,
         *,
+        next_worker: int = 0,
         fixed: frozenset[int] = frozenset(),
         bound: frozenset[int] = frozenset(),
     ) -> None:
         self.placement = placement
         self.change: Change | None = None
-        self._changes = Changes(max(placement.workers) + 1, fixed, bound)
+        self._changes = Changes(max(next_worker, max(placement.workers) + 1), fixed, bound)
         self.phase = Phase.STARTING
         self.attempt = 1
         self._durability = durability

@@ -17,6 +17,9 @@ from roo.plan.model import Plan
 from roo.runtime.resume import SINGLE, own_chains
 from roo.runtime.snapshots import Part
 
+Noted = Mapping[int, Mapping[str, Any]]
+"""By worker and sink: what an open writer noted (`api.Sink.prepare`)."""
+
 
 class CommitError(Exception):
     """A checkpoint could not be written: why."""
@@ -61,8 +64,10 @@ class Commits:
         self.place = place
         self._chains = self._inherited()
 
-    def commit(self, barrier: int) -> Manifest:
-        """Write the manifest of the parts. Raises CommitError."""
+    def commit(self, barrier: int, opened: Noted) -> Manifest:
+        """Write the manifest of the parts. opened: what writers noted when they were opened, for
+        those that join. Raises CommitError.
+        """
         failed = [f"worker {w}: {p.error}" for w, p in sorted(self._parts.items()) if p.error]
         if failed:
             raise CommitError("; ".join(failed))
@@ -74,7 +79,7 @@ class Commits:
                 before = () if state.full else chains.get((name, worker), ())
                 chains[name, worker] = (*before, *([state.file] if state.file else []))
                 keys[name] = keys.get(name, 0) + state.keys
-        manifest = self._manifest(barrier, chains, self._noted(), keys)
+        manifest = self._manifest(barrier, chains, self._noted(opened), keys)
         self._write(manifest)
         self._chains = chains
         return manifest
@@ -84,16 +89,18 @@ class Commits:
         assert self.latest is not None
         self._write(replace(self.latest, finished=True))
 
-    def begin_with(self, sinks: Mapping[int, Mapping[str, Any]], barrier: int) -> None:
-        """Note where outputs stand before the first message, if one of them has a past.
+    def begin_with(self, opened: Noted) -> None:
+        """Note where outputs stand before the first message, of a run (`Manifest.at_start`) or of
+        writers that the checkpoint gone on from does not know.
 
-        Without it a crash before the first checkpoint could not tell old content from new.
-        Raises CommitError.
+        Without it a crash before the next checkpoint could not tell old content from new, nor a
+        folder that has lost its manifests from one that never had any. Raises CommitError.
         """
-        noted = self._by_sink(sinks)
-        there = [place for by in noted.values() for place in by.values()]
-        if any(isinstance(place, dict) and place.get("size_bytes") for place in there):
-            self._write(self._manifest(barrier, {}, noted, {}))
+        noted = self._noted(opened)
+        if self.latest is None:
+            self._write(self._manifest(0, {}, noted, {}))
+        elif noted != self.latest.sinks:
+            self._write(replace(self.latest, sinks=noted))
 
     def _inherited(self) -> dict[tuple[str, int], tuple[FileInfo, ...]]:
         return {
@@ -112,16 +119,19 @@ class Commits:
             raise CommitError(os.strerror(error.errno or 0).lower()) from error
         self.latest = manifest
 
-    def _noted(self) -> dict[str, dict[str, Any]]:
-        """Also of workers that have left: what they wrote stays theirs."""
-        noted = self._by_sink({worker: part.sinks for worker, part in self._parts.items()})
-        if self.latest is not None and not self.latest.finished:
-            for name, before in self.latest.sinks.items():
-                if name in noted:
-                    noted[name] = {**before, **noted[name]}
-        return noted
+    def _noted(self, opened: Noted) -> dict[str, dict[str, Any]]:
+        """By sink and writer, the newest of each. Also of workers that have left: what they wrote
+        stays theirs.
+        """
+        found = self._by_sink(opened)
+        before = self.latest.sinks if self.latest is not None else {}
+        parts = self._by_sink({worker: part.sinks for worker, part in self._parts.items()})
+        for newer in (before, parts):
+            for name, noted in newer.items():
+                found[name] = {**found.get(name, {}), **noted}
+        return found
 
-    def _by_sink(self, noted: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _by_sink(self, noted: Noted) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for worker, sinks in noted.items():
             for name, place in sinks.items():

@@ -132,18 +132,19 @@ class Coordinator:
         # A checkpoint opens at a tick: often enough for its period, never a busy loop.
         every_ms = durability.every_ms if durability else LOOK_EVERY_MS
         self._tick_ms = max(1, min(LOOK_EVERY_MS, every_ms // 4))
-        self._core = CoordinatorCore(
-            place,
-            durability,
-            resume.checkpoint if resume is not None else 0,
-            fixed=frozenset(i for i, (name, _) in splits.items() if not self._rewinds(name)),
-            bound=frozenset(i for i, (name, _) in splits.items() if self._kind(name) == "stdin"),
-        )
         # Every worker there has been: their own sinks may have to be rolled back.
         self._ever = set(place.workers)
         if resume is not None:
             by = (b for noted in resume.sinks.values() for b in noted if b.isdigit())
             self._ever |= set(map(int, by))
+        self._core = CoordinatorCore(
+            place,
+            durability,
+            resume.checkpoint if resume is not None else 0,
+            next_worker=max(self._ever) + 1,
+            fixed=frozenset(i for i, (name, _) in splits.items() if not self._rewinds(name)),
+            bound=frozenset(i for i, (name, _) in splits.items() if self._kind(name) == "stdin"),
+        )
         self._joining: core.Start | None = None
         self._offsets: dict[int, tuple[int | None, bool]] = {}
         self._moves: list[control.MovedIn] = []
@@ -487,9 +488,9 @@ class Coordinator:
 
     def _go(self, workers: tuple[int, ...]) -> None:
         first = workers == self._core.placement.workers
-        if first and self._commits is not None and self._commits.latest is None:
+        if first and self._commits is not None:
             try:
-                self._commits.begin_with(self._opened, 0)
+                self._commits.begin_with(self._opened)
             except CommitError as error:
                 self._handle(core.RunFailed(_cannot_keep(error)))
                 return
@@ -575,7 +576,7 @@ class Coordinator:
     def _commit(self, barrier: int) -> None:
         assert self._commits is not None
         try:
-            self._commits.commit(barrier)
+            self._commits.commit(barrier, self._opened)
         except CommitError as error:
             self._event(f"checkpoint {barrier} could not be written: {error}")
             self._handle(core.CommitFailed(barrier, str(error)))

@@ -27,8 +27,10 @@ def differences(manifest: Manifest, plan: Plan) -> list[str]:
     now = plan.shape
     for path in sorted({*manifest.shape, *now}):
         before, after = manifest.shape.get(path), now.get(path)
-        if before != after:
+        if before != after and (not manifest.at_start or _is_output(path)):
             found.append(f"{path} was {_said(before)} and is {_said(after)}")
+    if manifest.at_start:
+        return found  # there are no offsets and no states yet
     for state in plan.spec.states:
         stored = manifest.state_versions.get(state.name, state.version)
         if stored > state.version:
@@ -44,6 +46,8 @@ def splits_of(
     manifest: Manifest, fresh: Mapping[int, tuple[str, Split]]
 ) -> dict[int, tuple[str, Split]]:
     """The splits of a resumed run: those of the checkpoint, then what has come since."""
+    if manifest.at_start:
+        return dict(fresh)
     known = {(s.source, s.name) for s in manifest.splits}
     cut = {s.source for s in manifest.splits if "start" in s.options}
     splits = [(s.source, Split(s.name, s.options, s.size_bytes)) for s in manifest.splits]
@@ -106,6 +110,11 @@ def _migration(reference: str, version: int) -> Decode:
 
 def _failed(state: str, what: str, hint: str) -> RunFailure:
     return RunFailure({"kind": "state", "step": state, "what": what, "hint": hint})
+
+
+def _is_output(path: str) -> bool:
+    """Whether a part of a shape says what a sink writes to."""
+    return path.startswith("sinks.") and not path.endswith(".from")
 
 
 def _said(value: str | None) -> str:

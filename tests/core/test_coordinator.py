@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from roo.core.changes import Asked
 from roo.core.coordinator import CoordinatorCore
 from roo.core.placement import Placement
 from roo.core.run_events import (
     BarrierReported,
+    ChangeAsked,
     End,
     Event,
     Go,
@@ -18,6 +20,7 @@ from roo.core.run_events import (
     Release,
     RunFailed,
     SplitsEnded,
+    Start,
     StdoutClosed,
     StopRequested,
     WorkerLost,
@@ -44,6 +47,15 @@ def test_all_are_ready_before_anyone_goes() -> None:
     assert core.handle(WorkerReady(1)) == []
     assert core.handle(WorkerReady(1)) == []
     assert core.handle(WorkerReady(0)) == [Go((0, 1))]
+
+
+def test_who_joins_takes_nobodys_place() -> None:
+    """Worker 4 was in the run that this one goes on from, and has files of its own."""
+    core = CoordinatorCore(Placement.fresh(2, [], []), next_worker=5)
+    core.handle(WorkerReady(0))
+    core.handle(WorkerReady(1))
+    starts = [e for e in core.handle(ChangeAsked(Asked(1, joins=2))) if isinstance(e, Start)]
+    assert [start.workers for start in starts] == [(5, 6)]
 
 
 def test_the_end_of_all_splits_drains_and_finishes() -> None:

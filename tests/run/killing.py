@@ -130,8 +130,9 @@ def go(folder: Path, workers: int, environ: dict[str, str]) -> subprocess.Popen[
 
 
 def manifests(folder: Path) -> int:
-    """How many checkpoints there are."""
-    return len(list((folder / ".roo" / "p").glob("manifest-*.json")))
+    """How many checkpoints there are, beside the one before the first message."""
+    there = (folder / ".roo" / "p").glob("manifest-*.json")
+    return sum(path.stem != "manifest-00000000" for path in there)
 
 
 def kill_a_worker(folder: Path, process: subprocess.Popen[bytes]) -> None:
