@@ -10,7 +10,7 @@ from pathlib import Path
 
 from roo.api import ConnectorError
 from roo.checkpoint.blocks import Damaged, check_file
-from roo.checkpoint.manifest import Manifest, from_json, to_json
+from roo.checkpoint.manifest import Manifest, OtherFormat, from_json, to_json
 
 _MANIFEST = re.compile(r"manifest-(\d{8})\.json")
 
@@ -52,19 +52,30 @@ class Folder:
             self._lock = -1
 
     def numbers(self) -> list[int]:
-        """The checkpoints there are manifests of, newest first."""
+        """The checkpoints there are manifests of, newest first. Raises Damaged."""
+        found = (_MANIFEST.fullmatch(name) for name in self._names())
+        return sorted((int(match[1]) for match in found if match), reverse=True)
+
+    @property
+    def holds_states(self) -> bool:
+        """Whether there are snapshot files. Raises Damaged."""
+        return any(name.endswith(".snap") for name in self._names())
+
+    def _names(self) -> list[str]:
+        """What is in it; nothing, where there is no such folder."""
         try:
-            names = os.listdir(self.path)  # noqa: PTH208
-        except OSError:
+            return sorted(os.listdir(self.path))  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted((int(m[1]) for n in names if (m := _MANIFEST.fullmatch(n))), reverse=True)
+        except OSError as error:
+            raise Damaged(self.path, os.strerror(error.errno or 0).lower()) from error
 
     def manifest_path(self, number: int) -> Path:
         """Where the manifest of a checkpoint is."""
         return self.path / f"manifest-{number:08}.json"
 
     def read(self, number: int) -> Manifest:
-        """A manifest. Raises Damaged."""
+        """A manifest. Raises Damaged, OtherFormat."""
         path = self.manifest_path(number)
         try:
             return from_json(path, path.read_text(encoding="utf-8"))
@@ -79,13 +90,18 @@ class Folder:
             check_file(self.path, file)
 
     def newest_intact(self) -> tuple[Manifest | None, list[Damaged]]:
-        """The newest checkpoint that can be gone on from, and what is wrong with newer ones."""
+        """The newest checkpoint that can be gone on from, and what is wrong with newer ones.
+
+        Raises OtherFormat: one that this Roo can't read is no reason to take an older one.
+        """
         damaged: list[Damaged] = []
         for number in self.numbers():
             try:
                 manifest = self.read(number)
                 self.verify(manifest)
                 return manifest, damaged
+            except OtherFormat:
+                raise
             except Damaged as error:
                 damaged.append(error)
         return None, damaged
@@ -117,6 +133,23 @@ class Folder:
         finally:
             os.close(descriptor)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the newest checkpoint is the last one of a run that has read everything."""
+        numbers = self.numbers()
+        with contextlib.suppress(Damaged):
+            return bool(numbers) and self.read(numbers[0]).finished
+        return False
+
+    def go_back_to(self, number: int) -> None:
+        """Remove the checkpoints that are newer than one: it is gone on from, so they never were.
+
+        Their files go at the next `prune`. Raises OSError.
+        """
+        for newer in self.numbers():
+            if newer > number:
+                self.manifest_path(newer).unlink()
+
     def prune(self, keep: int) -> list[str]:
         """Remove all but the newest `keep` checkpoints, and the files that none of these needs.
 
@@ -128,17 +161,21 @@ class Folder:
         for number in kept:
             with contextlib.suppress(Damaged):
                 needed.update(file.name for file in self.read(number).files)
+        return self._remove_all_but(needed)
+
+    def clear(self) -> None:
+        """Forget every checkpoint. Raises OSError.
+
+        The newest manifest goes last: if this is cut short, a run that has finished still has.
+        """
+        self._remove_all_but({self.manifest_path(number).name for number in self.numbers()[:1]})
+        self._remove_all_but(set())
+
+    def _remove_all_but(self, needed: set[str]) -> list[str]:
         removed = []
-        for name in sorted(os.listdir(self.path)):  # noqa: PTH208
+        for name in self._names():
             ours = name.endswith((".snap", ".tmp")) or _MANIFEST.fullmatch(name)
             if ours and name not in needed:
                 (self.path / name).unlink(missing_ok=True)
                 removed.append(name)
         return removed
-
-    def clear(self) -> None:
-        """Forget every checkpoint: manifests first, so that none is left without its files."""
-        for number in self.numbers():
-            self.manifest_path(number).unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            self.prune(1)

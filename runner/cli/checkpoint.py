@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import Any
 
@@ -117,10 +118,16 @@ def _prune(folder: Folder, arguments: argparse.Namespace) -> int:
         return 2
     try:
         folder.lock()
+        manifest = manifest_of(folder, None)
+        folder.go_back_to(manifest.checkpoint)
+        removed = folder.prune(arguments.keep)
     except ConnectorError as error:
         print(f"error: {error.message}\n  {error.hint}", file=sys.stderr)
         return 3
-    removed = folder.prune(arguments.keep)
+    except OSError as error:
+        print(f"error: can't remove what is in {folder.path}: {os.strerror(error.errno or 0)}",
+              file=sys.stderr)  # fmt: skip
+        return 3
     print(f"removed {len(removed)} files; kept {len(folder.numbers())} checkpoints")
     return 0
 

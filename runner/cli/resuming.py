@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from roo.api import ConnectorError, Split
+from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.folder import Folder
-from roo.checkpoint.manifest import Manifest
+from roo.checkpoint.manifest import Manifest, OtherFormat
 from roo.plan.model import Plan
 from roo.runtime.resume import differences, splits_of
 from roo.spec.findings import Finding, InvalidPipeline
@@ -21,35 +23,56 @@ def open_folder(
     nothing), and the splits to read.
 
     fresh: forget what there is. Raises ConnectorError (another run has the folder; nothing in it is
-    whole) and InvalidPipeline (the checkpoint is another pipeline's).
+    whole; it can't be read or written) and InvalidPipeline (the checkpoint is another pipeline's).
     """
     spec = plan.spec.checkpoint
     assert spec is not None
     folder = Folder(Path(spec.folder))
     folder.lock()
-    if fresh:
-        folder.clear()
-    manifest, damaged = folder.newest_intact()
+    try:
+        if fresh or folder.is_finished:
+            folder.clear()
+        manifest = _newest(folder)
+        if manifest is None:
+            return folder, None, dict(splits)
+        different = differences(manifest, plan)
+        if different:
+            raise InvalidPipeline([_does_not_fit(plan, manifest, line) for line in different])
+        folder.go_back_to(manifest.checkpoint)
+        folder.prune(spec.keep)
+    except Damaged as error:
+        raise ConnectorError(f"can't go on from {error}", _HINT, environment=True) from error
+    except OSError as error:
+        what = f"can't tidy {folder.path}: {os.strerror(error.errno or 0)}"
+        hint = "see its owner and mode, or set `checkpoint.dir` to a folder that can be written"
+        raise ConnectorError(what, hint, environment=True) from error
+    return folder, manifest, splits_of(manifest, splits)
+
+
+def _newest(folder: Folder) -> Manifest | None:
+    """The checkpoint to go on from; None: there never was one. Raises Damaged, ConnectorError."""
+    try:
+        manifest, damaged = folder.newest_intact()
+    except OtherFormat as error:
+        hint = "run it with the Roo that wrote it, or start over from nothing with --fresh"
+        raise ConnectorError(f"can't go on from {error}", hint, environment=True) from error
     for damage in damaged:
         print(f"damaged: {damage}", file=sys.stderr)
-    if manifest is None:
-        if damaged:
-            what = f"no checkpoint in {folder.path} is whole"
-            hint = "put the files back, or start over from nothing with --fresh"
-            raise ConnectorError(what, hint, environment=True)
-        return folder, None, dict(splits)
-    if manifest.finished:
-        folder.clear()
-        return folder, None, dict(splits)
-    different = differences(manifest, plan)
-    if different:
-        raise InvalidPipeline([_does_not_fit(plan, manifest, line) for line in different])
-    folder.prune(spec.keep)
-    return folder, manifest, splits_of(manifest, splits)
+    if manifest is None and (damaged or folder.holds_states):
+        what = f"no checkpoint in {folder.path} is whole"
+        if not damaged:
+            what = f"{folder.path} has states and no manifest, so it is not whole"
+        raise ConnectorError(what, _HINT, environment=True)
+    return manifest
+
+
+_HINT = "put the files back, or start over from nothing with --fresh"
 
 
 def say_resumed(folder: Folder, manifest: Manifest) -> str:
     """What a run says first when it goes on."""
+    if manifest.at_start:
+        return f"starting anew: the run before kept nothing in {folder.path} yet"
     keys = sum(manifest.keys.values())
     return (f"going on from checkpoint {manifest.checkpoint} of {manifest.written_at} "
             f"({keys} keys) in {folder.path}")  # fmt: skip

@@ -16,7 +16,14 @@ from roo.checkpoint.blocks import BlockWriter, Damaged, FileInfo, Group, check_f
 from roo.checkpoint.encoding import StateEncoder
 from roo.checkpoint.export import as_json, stored_state, stored_states
 from roo.checkpoint.folder import Folder
-from roo.checkpoint.manifest import Chain, Manifest, SplitPosition, from_json, to_json
+from roo.checkpoint.manifest import (
+    Chain,
+    Manifest,
+    OtherFormat,
+    SplitPosition,
+    from_json,
+    to_json,
+)
 from roo.checkpoint.restore import restore
 from roo.core.table import Table
 from roo.items import pack_items
@@ -175,6 +182,72 @@ def test_the_newest_intact_is_found(tmp_path: Path) -> None:
     assert found is not None
     assert found.checkpoint == 1
     assert [d.path.name for d in damaged] == ["c3.snap", "manifest-00000002.json"]
+
+
+def test_a_manifest_of_another_release_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not passed over: an older checkpoint would undo what it holds."""
+    folder = Folder(tmp_path)
+    folder.commit(manifest(1))
+    monkeypatch.setattr("roo.checkpoint.manifest.VERSION", 2)
+    folder.commit(manifest(2))
+    monkeypatch.undo()
+    with pytest.raises(OtherFormat, match="format 2, and this Roo reads format 1"):
+        folder.newest_intact()
+
+
+@pytest.mark.parametrize("text", ["", "null", "3", "[]", '"x"', "{}", "[" * 100_000])
+def test_what_is_no_manifest_is_damaged(text: str) -> None:
+    with pytest.raises(Damaged, match="not a manifest"):
+        from_json(Path("m"), text)
+
+
+def test_what_is_newer_than_what_is_gone_on_from_goes(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for number in (1, 2, 3):
+        files = (snapshot(tmp_path, f"c{number}.snap", {"a": number}),)
+        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
+    folder.go_back_to(1)
+    folder.prune(1)
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["c1.snap", "manifest-00000001.json"]
+
+
+@pytest.mark.parametrize("removed", range(4))
+def test_a_finished_run_is_one_however_much_of_it_is_forgotten(
+    tmp_path: Path, removed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path)
+    for number in (1, 2):
+        files = (snapshot(tmp_path, f"c{number}.snap", {"a": number}),)
+        chain = Chain("s", 0, ((0, 1 << 64),), files)
+        folder.commit(manifest(number, chains=(chain,), finished=number == 2))
+    left = [None] * removed
+    unlink = Path.unlink
+
+    def cut_short(path: Path, missing_ok: bool = False) -> None:
+        if not left:
+            raise OSError(5, "killed")
+        left.pop()
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
+        patch.setattr(Path, "unlink", cut_short)
+        folder.clear()
+    assert folder.is_finished
+    folder.clear()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", denied)
+    with pytest.raises(Damaged, match="permission denied"):
+        Folder(tmp_path).newest_intact()
 
 
 def test_a_full_disk_leaves_the_manifest_before(

@@ -68,7 +68,8 @@ def go_on(folder: Path, lines: int, *more: str) -> str:
 def test_list_and_show_and_verify(stopped: Path) -> None:
     listed = run(stopped, "checkpoint", "list", "p")
     assert "2 keys" in listed.stdout
-    [row] = json.loads(run(stopped, "checkpoint", "list", "p", "--json").stdout)
+    first, row = json.loads(run(stopped, "checkpoint", "list", "p", "--json").stdout)
+    assert (first["checkpoint"], first["keys"]) == (0, 0)  # before the first message
     assert row["keys"] == 2
     assert row["finished"] is False
     shown = run(stopped, "checkpoint", "show", ".roo/p").stdout
@@ -82,14 +83,28 @@ def test_list_and_show_and_verify(stopped: Path) -> None:
     next((stopped / ".roo" / "p").glob("*.snap")).write_bytes(b"")
     damaged = run(stopped, "checkpoint", "verify", "p", "--json")
     assert damaged.returncode == 1
-    assert "0 bytes long, and should be" in json.loads(damaged.stdout)[0]["what"]
+    assert "0 bytes long, and should be" in json.loads(damaged.stdout)[-1]["what"]
 
 
 def test_prune_keeps_the_newest(stopped: Path) -> None:
     (stopped / ".roo" / "p" / "left.snap").touch()
     done = run(stopped, "checkpoint", "prune", "p", "--keep", "1")
-    assert done.stdout == "removed 1 files; kept 1 checkpoints\n"
+    assert done.stdout == "removed 2 files; kept 1 checkpoints\n"  # with that of the start
     assert run(stopped, "checkpoint", "prune", "p", "--keep", "0").returncode == 2
+
+
+def test_prune_keeps_what_is_whole(stopped: Path) -> None:
+    folder = stopped / ".roo" / "p"
+    [newest] = folder.glob("manifest-*[1-9].json")
+    (folder / "manifest-00000099.json").write_text("{")
+    done = run(stopped, "checkpoint", "prune", "p")
+    assert "damaged: .roo/p/manifest-00000099.json" in done.stderr
+    assert list(folder.glob("manifest-*")) == [newest]
+    newest.write_text("{")
+    done = run(stopped, "checkpoint", "prune", "p")
+    assert done.returncode == 1
+    assert "no checkpoint in .roo/p is whole" in done.stderr
+    assert newest.exists()
 
 
 def test_states_are_read_without_the_plugins(stopped: Path) -> None:

@@ -228,7 +228,8 @@ def test_the_last_intact_checkpoint_is_used_and_the_damage_named(folder: Path, h
         data = victim.read_bytes()
         victim.write_bytes(data[:-9] if how == "cut short" else data.replace(b"1", b"2"))
     hurry(folder)
-    said = finish(go(folder, 2))
+    # What it keeps takes the place of what was damaged; and one that is damaged is none to keep.
+    said = finish(go(folder, 2, "--set", "checkpoint.every=1h", "--set", "checkpoint.keep=1"))
     assert f"damaged: {Path('.roo/p') / victim.name}" in said
     assert "going on from checkpoint" in said
     check(folder)
@@ -245,6 +246,84 @@ def test_with_no_intact_checkpoint_the_run_is_refused(folder: Path) -> None:
     assert done.returncode == 3
     assert "no checkpoint in .roo/p is whole" in done.stderr
     assert "--fresh" in done.stderr
+
+
+def test_states_without_a_manifest_are_no_start_from_nothing(folder: Path) -> None:
+    process = go(folder, 2)
+    until(lambda: checkpoints(folder) >= 1, "a checkpoint")
+    process.kill()
+    process.communicate()
+    for manifest in (folder / ".roo" / "p").glob("manifest-*"):
+        manifest.unlink()
+    done = run(folder, "run", "p.yaml")
+    assert done.returncode == 3
+    assert ".roo/p has states and no manifest" in done.stderr
+    hurry(folder)
+    finish(go(folder, 2, "--fresh"))
+    check(folder)
+
+
+def test_a_run_that_failed_at_once_may_be_mended(folder: Path) -> None:
+    """Nothing has been read yet, so nothing depends on the shape of the steps."""
+    (folder / "plug.py").write_text(PLUGIN + "\ndef bad(number): raise ValueError\n")
+    wrong = PIPELINE.replace("steps:", 'steps:\n  - {name: bad, type: map, call: "plug:bad"}')
+    write(folder, wrong, (folder / "plug.py").read_text())
+    done = run(folder, "run", "p.yaml", "--set", "checkpoint.every=1h")
+    assert done.returncode == 1
+    write(folder, PIPELINE, PLUGIN)
+    hurry(folder)
+    assert "starting anew: the run before kept nothing in .roo/p" in finish(go(folder, 2))
+    check(folder)
+
+
+@pytest.mark.parametrize("who", ["worker", "all"])
+def test_appended_to_and_killed_before_any_checkpoint(folder: Path, who: str) -> None:
+    sets = ("--set", "sinks.out.mode=append", "--set", "checkpoint.every=1h")
+    process = go(folder, 2, *sets)
+    until(lambda: out_bytes(folder) > 0, "output")
+    workers = children(process.pid)
+    os.kill(workers[1] if who == "worker" else process.pid, signal.SIGKILL)
+    hurry(folder)
+    if who == "all":
+        process.communicate()
+        until(lambda: not any(map(alive, workers)), "the workers to be gone")
+        process = go(folder, 2, *sets)
+    finish(process)
+    check(folder)
+
+
+def test_a_file_for_each_worker_is_cut_back_before_any_checkpoint(folder: Path) -> None:
+    sets = ("--set", "sinks.out.path=out-{worker}.txt", "--set", "checkpoint.every=1h")
+    process = go(folder, 3, *sets)
+    third = folder / "out-2.txt"
+    until(lambda: third.exists() and third.stat().st_size, "output of the third worker")
+    workers = children(process.pid)
+    process.kill()
+    process.communicate()
+    until(lambda: not any(map(alive, workers)), "the workers to be gone")
+    hurry(folder)
+    finish(go(folder, 1, *sets))
+    assert third.stat().st_size == 0
+    assert (folder / "out-0.txt").read_text().count("\n") == MESSAGES
+
+
+def test_what_another_run_appended_stays_as_workers_become_more(folder: Path) -> None:
+    """Also in the file of a worker that this run has not had before."""
+    sets = ("--set", "sinks.out.path=out-{worker}.txt", "--set", "sinks.out.mode=append")
+    (folder / "out-1.txt").write_text("of old\n")
+    process = go(folder, 1, *sets)
+    until(lambda: checkpoints(folder) >= 1, "a checkpoint")
+    process.kill()
+    process.communicate()
+    process = go(folder, 2, *sets, "--set", "checkpoint.every=1h")
+    until(lambda: (folder / "out-1.txt").stat().st_size > 7, "output of the second worker")
+    process.kill()
+    process.communicate()
+    hurry(folder)
+    finish(go(folder, 2, *sets))
+    texts = [(folder / name).read_text() for name in ("out-0.txt", "out-1.txt")]
+    assert texts[1].startswith("of old\n")
+    assert sum(text.count("\n") for text in texts) == MESSAGES + 1
 
 
 def test_no_checkpoint_keeps_nothing(folder: Path) -> None:
