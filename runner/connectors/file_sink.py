@@ -74,7 +74,7 @@ class FileSink(Sink):
             path.parent.mkdir(parents=True, exist_ok=True)
             if not self._committed:
                 fd = os.open(path, how | os.O_APPEND, MODE)
-                self._output = Direct(path, fd, self.header, append=append)
+                self._output = Direct(path, fd, self.header)
                 return
             from roo.connectors.file_committed import Committed
 
@@ -144,16 +144,12 @@ class Output(Protocol):
 
 
 class Direct:
-    """`visibility: immediate`. A pipe or device will do as well: what it is given is gone.
+    """`visibility: immediate`. A pipe or device will do as well: what it is given is gone."""
 
-    append: what is in the file already stays.
-    """
-
-    def __init__(self, path: Path, fd: int, header: bytes, *, append: bool) -> None:
+    def __init__(self, path: Path, fd: int, header: bytes) -> None:
         self._path = path
         self._fd = fd
         self._header = header
-        self._append = append
         self._begin()
 
     def _begin(self) -> None:
@@ -183,9 +179,8 @@ class Direct:
     def rollback(self, noted: Any) -> None:
         if not self._regular():
             return
+        size_bytes = noted["size_bytes"] if noted else 0
         there = os.fstat(self._fd).st_size
-        nothing = there if self._append else 0
-        size_bytes = noted["size_bytes"] if noted else nothing
         if there < size_bytes:
             what = f"{self._path} has {there} bytes, and had {size_bytes} at the checkpoint"
             raise ConnectorError(what, "put the file back, or start over with --fresh")

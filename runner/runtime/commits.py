@@ -64,10 +64,8 @@ class Commits:
         self.place = place
         self._chains = self._inherited()
 
-    def commit(self, barrier: int, opened: Noted) -> Manifest:
-        """Write the manifest of the parts. opened: what writers noted when they were opened, for
-        those that join. Raises CommitError.
-        """
+    def commit(self, barrier: int) -> Manifest:
+        """Write the manifest of the parts. Raises CommitError."""
         failed = [f"worker {w}: {p.error}" for w, p in sorted(self._parts.items()) if p.error]
         if failed:
             raise CommitError("; ".join(failed))
@@ -79,7 +77,7 @@ class Commits:
                 before = () if state.full else chains.get((name, worker), ())
                 chains[name, worker] = (*before, *([state.file] if state.file else []))
                 keys[name] = keys.get(name, 0) + state.keys
-        manifest = self._manifest(barrier, chains, self._noted(opened), keys)
+        manifest = self._manifest(barrier, chains, self._noted(), keys)
         self._write(manifest)
         self._chains = chains
         return manifest
@@ -90,8 +88,8 @@ class Commits:
         self._write(replace(self.latest, finished=True))
 
     def begin_with(self, opened: Noted) -> None:
-        """Note where outputs stand before the first message, of a run (`Manifest.at_start`) or of
-        writers that the checkpoint gone on from does not know.
+        """Note where outputs stand before their first message: all of them where a run starts
+        (`Manifest.at_start`), else those that the newest checkpoint does not know.
 
         Without it a crash before the next checkpoint could not tell old content from new, nor a
         folder that has lost its manifests from one that never had any. Raises CommitError.
@@ -119,11 +117,11 @@ class Commits:
             raise CommitError(os.strerror(error.errno or 0).lower()) from error
         self.latest = manifest
 
-    def _noted(self, opened: Noted) -> dict[str, dict[str, Any]]:
+    def _noted(self, opened: Noted | None = None) -> dict[str, dict[str, Any]]:
         """By sink and writer, the newest of each. Also of workers that have left: what they wrote
         stays theirs.
         """
-        found = self._by_sink(opened)
+        found = self._by_sink(opened or {})
         before = self.latest.sinks if self.latest is not None else {}
         parts = self._by_sink({worker: part.sinks for worker, part in self._parts.items()})
         for newer in (before, parts):

@@ -488,12 +488,14 @@ class Coordinator:
 
     def _go(self, workers: tuple[int, ...]) -> None:
         first = workers == self._core.placement.workers
-        if first and self._commits is not None:
+        if self._commits is not None:
             try:
                 self._commits.begin_with(self._opened)
             except CommitError as error:
-                self._handle(core.RunFailed(_cannot_keep(error)))
-                return
+                if first:
+                    self._handle(core.RunFailed(_cannot_keep(error)))
+                    return
+                self._event(f"where new outputs begin could not be noted: {error}")
         self._joining = None if first else self._joining
         # Joiners answer to leavers too, while their states come.
         there = {*self._core.placement.workers, *self._core.change_workers}
@@ -576,7 +578,7 @@ class Coordinator:
     def _commit(self, barrier: int) -> None:
         assert self._commits is not None
         try:
-            self._commits.commit(barrier, self._opened)
+            self._commits.commit(barrier)
         except CommitError as error:
             self._event(f"checkpoint {barrier} could not be written: {error}")
             self._handle(core.CommitFailed(barrier, str(error)))

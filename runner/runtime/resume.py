@@ -88,10 +88,15 @@ def own_chains(
     return {c.state: c.files for c in manifest.chains if c.worker == worker and c.state in same}
 
 
+def knows(manifest: Manifest, sink: str, worker: int) -> bool:
+    """Whether a checkpoint knows a writer: one that it does not know has not written yet."""
+    return not {SINGLE, str(worker)}.isdisjoint(manifest.sinks.get(sink, {}))
+
+
 def noted_by(manifest: Manifest, sink: str, worker: int) -> Any:
-    """What a writer noted at a checkpoint; None: it was not there."""
-    noted = manifest.sinks.get(sink, {})
-    return noted[SINGLE] if SINGLE in noted else noted.get(str(worker))
+    """What a writer noted at a checkpoint that knows it."""
+    noted = manifest.sinks[sink]
+    return noted[SINGLE] if SINGLE in noted else noted[str(worker)]
 
 
 def _migration(reference: str, version: int) -> Decode:

@@ -137,8 +137,7 @@ class Worker:
         )
         self._keyed = {e.index: e.to_stage not in self._sink_at for e in plan.exchanges}
         self._context = api.Context(
-            plan.spec.name, "", assignment.worker, len(place.workers), self._log,
-            resumes=resume is not None,
+            plan.spec.name, "", assignment.worker, len(place.workers), self._log
         )  # fmt: skip
         self.move: Move | None = None
         self._positions: dict[int, tuple[int | None, bool]] = {}
@@ -183,7 +182,7 @@ class Worker:
         """Restore and preload the states, open what this worker writes and reads."""
         folder, resume = self._assignment.checkpoints, self._assignment.resume
         if resume is not None:
-            from roo.runtime.resume import noted_by, restore_states
+            from roo.runtime.resume import knows, noted_by, restore_states
 
             assert folder is not None
             self.activity.begin("restoring states")
@@ -197,8 +196,9 @@ class Worker:
         for name, outlet in self.outlets.items():
             home = place.homes.get(name)
             if home is None or (home == self.worker and self._assignment.before is None):
-                outlet.open(replace(self._context, name=name))
-                if resume is not None:
+                known = resume is not None and knows(resume, name, self.worker)
+                outlet.open(replace(self._context, name=name, resumes=known))
+                if resume is not None and known:
                     outlet.rollback(noted_by(resume, name, self.worker))
         if resume is not None:
             self._roll_back_the_gone(resume)
@@ -218,15 +218,15 @@ class Worker:
 
     def _roll_back_the_gone(self, resume: Manifest) -> None:
         """Files of workers that this run has had, or the one before it, and has no more."""
-        from roo.runtime.resume import noted_by
+        from roo.runtime.resume import knows, noted_by
 
         for spec in self.plan.spec.sinks:
             if spec.name not in self.plan.stage_of:
                 for gone in self._assignment.gone:
                     sink = make_sink(spec)
-                    if not sink.rolls_back:
+                    if not sink.rolls_back or not knows(resume, spec.name, gone):
                         continue
-                    sink.open(replace(self._context, name=spec.name, worker=gone))
+                    sink.open(replace(self._context, name=spec.name, worker=gone, resumes=True))
                     sink.rollback(noted_by(resume, spec.name, gone))
                     sink.close()
 
