@@ -18,8 +18,8 @@ from xxhash import xxh3_128_hexdigest
 
 from roo.spec.model import PipelineSpec, SinkSpec, SourceSpec, StateSpec, StepSpec
 
-_MAY_CHANGE = frozenset({"rate", "retry_for_s", "with"})
-"""Options of connectors that change how fast or how, not what."""
+_MAY_CHANGE = frozenset({"rate", "retry_for_s", "with", "max_frame_bytes"})
+"""Options of connectors and codecs that change how fast or how, not what."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ class Plan:
     def shape(self) -> dict[str, str]:
         """What stored offsets, states and positions depend on: path in the file -> value.
 
-        A checkpoint fits a pipeline of the same shape. Functions that steps call, error policies
-        and the number of workers are not part of it: they may change between two runs.
+        A checkpoint fits a pipeline of the same shape. Functions that steps and codecs call, error
+        policies and the number of workers are not part of it: they may change between two runs.
         """
         found: dict[str, Any] = {}
         for source in self.spec.sources:
             at = f"sources.{source.name}"
             found[f"{at}.type"] = source.type
-            found |= {f"{at}.{k}": v for k, v in source.options.items() if k not in _MAY_CHANGE}
+            found |= _options(at, source)
         for step in self.spec.steps:
             at = f"steps.{step.name}"
             found |= {f"{at}.type": step.type, f"{at}.from": ", ".join(step.inputs)}
@@ -93,7 +93,7 @@ class Plan:
         for sink in self.spec.sinks:
             at = f"sinks.{sink.name}"
             found |= {f"{at}.type": sink.type, f"{at}.from": ", ".join(sink.inputs)}
-            found |= {f"{at}.{k}": v for k, v in sink.options.items() if k not in _MAY_CHANGE}
+            found |= _options(at, sink)
         return {path: str(value) for path, value in found.items()}
 
     @property
@@ -118,3 +118,10 @@ class Plan:
             readers = self.readers.get(name, ())
             waiting.extend(r for r in reversed(readers) if r not in self.stage_of)
         return found
+
+
+def _options(at: str, end: SourceSpec | SinkSpec) -> dict[str, Any]:
+    """What a source or sink depends on, by path: its own options, its codec and the codec's."""
+    given = {**end.options, **end.codec.options}
+    found = {f"{at}.{name}": value for name, value in given.items() if name not in _MAY_CHANGE}
+    return {**found, f"{at}.codec": end.codec.kind}

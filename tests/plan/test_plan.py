@@ -122,6 +122,8 @@ def test_a_fingerprint_changes_with_what_is_run_and_only_with_that(tmp_path: Pat
     assert fingerprint("b.yaml") == same
     assert fingerprint("a.yaml", "workers: 2", "workers: 3") == same
     assert fingerprint("a.yaml", "type: flat_map", "type: map") != same
+    assert fingerprint("a.yaml", "codec: lines", "codec: json") != same
+    assert fingerprint("a.yaml", "codec: lines", "codec: lines\n    max_frame: 1KiB") == same
 
 
 def plan_of(file: Path) -> Plan:
