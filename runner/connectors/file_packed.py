@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from roo.api import BATCH_BYTES, Codec, Read
-from roo.connectors.file_reading import FileReader, failed
+from roo.connectors.file_reading import FileReader, failed, shorter
 
 PACKED_BYTES = 1024
 """What goes to the zstd library at once: it can't be told how much may come out."""
@@ -41,6 +41,8 @@ class PackedReader(FileReader):
                 data = self._file.read(BATCH_BYTES)
         except Exception as error:  # each library has errors of its own for a torn file
             raise failed(self._path, error) from error
+        if self._skip_bytes and not data:
+            raise shorter(self._path, self._base - self._skip_bytes, self._base)
         if self._skip_bytes:
             data = data[self._skip_bytes :]
             self._skip_bytes = 0

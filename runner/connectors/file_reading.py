@@ -58,6 +58,12 @@ def _locator(
     return place
 
 
+def shorter(path: Path, size_bytes: int, read_bytes: int) -> ConnectorError:
+    """A file lacks what had been read of it: going on would silently leave its new lines out."""
+    what = f"{path} has {size_bytes} bytes, and had been read up to byte {read_bytes}"
+    return ConnectorError(what, "put the file back, or start over with --fresh")
+
+
 def failed(path: Path, error: Exception) -> ConnectorError:
     """What happened to a file, said to the user."""
     if isinstance(error, FileNotFoundError):

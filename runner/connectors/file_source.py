@@ -9,6 +9,7 @@ end is whole. Every line is in exactly one range, wherever the cuts fall.
 from __future__ import annotations
 
 import glob
+import os
 import stat
 from collections.abc import Mapping
 from itertools import pairwise
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from roo.api import BATCH_BYTES, Codec, ConnectorError, Context, Read, Reader, Source, Split
-from roo.connectors.file_reading import FileReader, failed
+from roo.connectors.file_reading import FileReader, failed, shorter
 
 PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
@@ -105,8 +106,11 @@ class RangeReader(FileReader):
         try:
             self._file: BinaryIO = path.open("rb", buffering=0)
             begin = _first_line(self._file, start) if offset is None else offset
+            facts = os.fstat(self._file.fileno())
         except OSError as error:
             raise failed(path, error) from error
+        if stat.S_ISREG(facts.st_mode) and facts.st_size < begin:
+            raise shorter(path, facts.st_size, begin)
         self._file.seek(begin)
         super().__init__(codec, begin)
 

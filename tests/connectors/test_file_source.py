@@ -204,3 +204,27 @@ def test_failures_have_places_in_the_file(tmp_path: Path) -> None:
         assert [f.offset for r in reads for f in r.failures] == [9, 17]
         places = [r.locate(i) for r in reads if r.locate for i in range(len(r.messages))]
         assert places == [0, 13][bool(offset) :]
+
+
+@pytest.mark.parametrize("suffix", ["", *PACK])
+def test_a_file_that_lacks_what_was_read_of_it_is_not_gone_on_with(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"in.txt{suffix}"
+    path.write_bytes(PACK.get(suffix, bytes)(b"one\ntwo\n"))
+    source = file(path)
+    with pytest.raises(
+        ConnectorError, match="has 8 bytes, and had been read up to byte 9"
+    ) as error:
+        reads_of(source.open(source.splits()[0], 9, LINES, context()))
+    assert "--fresh" in error.value.hint
+
+
+def test_a_range_that_the_file_lacks_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_bytes(b"one\ntwo\nthree\n")
+    source = file(path, splits=2)
+    last = source.splits()[1]
+    path.write_bytes(b"one\n")
+    with pytest.raises(ConnectorError, match="has 4 bytes"):
+        source.open(last, None, LINES, context())
