@@ -37,13 +37,15 @@ class Folder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "another"
+            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
             self.unlock()
-            what = f"process {holder} runs on the checkpoints in {self.path}"
+            who = f"process {holder}" if holder else "another process"
+            what = f"{who} runs on the checkpoints in {self.path}"
             hint = "stop it first, or give this run a `checkpoint.dir` of its own"
             raise ConnectorError(what, hint, environment=True) from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk is found out where something depends on it
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
     def unlock(self) -> None:
         """Let go of the lock."""

@@ -276,6 +276,18 @@ def test_a_folder_is_locked_once(tmp_path: Path) -> None:
     two.unlock()
 
 
+def test_a_folder_is_locked_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    folder = Folder(tmp_path)
+    folder.lock()
+    with pytest.raises(ConnectorError, match="another process runs on the checkpoints"):
+        Folder(tmp_path).lock()
+    folder.unlock()
+
+
 def test_a_folder_that_cannot_be_made_is_an_environment_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConnectorError, match="can't keep checkpoints in") as error:

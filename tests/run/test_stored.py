@@ -175,6 +175,42 @@ def test_a_class_that_is_gone_is_refused_with_what_to_do(stopped: Path) -> None:
     assert "Traceback" not in said
 
 
+ENDS = """
+from pathlib import Path
+from roo import api
+
+class Out(api.Sink):
+    def write(self, data): pass
+    def prepare(self): return {"at": Path("x")}
+
+class In(api.Source):
+    rewindable = True
+    def splits(self): return [api.Split("a", {"at": Path("x")})]
+"""
+
+
+def test_what_a_manifest_cannot_hold_is_said(stopped: Path) -> None:
+    (stopped / "plug.py").write_text(PLUGIN + ENDS)
+    out = '{type: plugin, class: "plug:Out"}'
+    done = run(stopped, "run", "p.yaml", "--fresh", "--set", f"sinks.out={out}")
+    assert done.returncode == 1
+    assert "sink out failed: prepare() gives {'at': PosixPath('x')}, which JSON" in done.stderr
+    source = '{type: plugin, class: "plug:In"}'
+    done = run(stopped, "run", "p.yaml", "--fresh", "--set", f"sources.lines={source}")
+    assert done.returncode == 2
+    assert "the options of split a are no plain data" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(stopped: Path) -> None:
+    for words in (["checkpoint", "list", "p"], ["state", "export", "p", "totals"]):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run([*ROO, *words], cwd=stopped, stdout=write, stderr=subprocess.PIPE)
+        os.close(write)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_worker_that_hangs_is_replaced(folder: Path) -> None:
     process = go(folder, 2, "--set", "cluster.timeout=1s")
     until(lambda: checkpoints(folder) >= 1, "a checkpoint")

@@ -211,6 +211,13 @@ def test_another_pipeline_does_not_go_on_from_it(folder: Path) -> None:
     assert done.returncode == 2
     assert "sinks.out.path was 'out.txt' and is 'other.txt'" in done.stderr
     assert "--fresh" in done.stderr
+    done = run(folder, "run", "p.yaml", "--set", "sinks.out.codec=json")
+    assert done.returncode == 2
+    assert "sinks.out.codec was 'lines' and is 'json'" in done.stderr
+    (folder / "in.txt").write_text("1\n")
+    done = run(folder, "run", "p.yaml")
+    assert done.returncode == 1
+    assert "in.txt has 2 bytes, and had been read up to byte" in done.stderr
 
 
 @pytest.mark.parametrize("how", ["cut short", "changed", "gone"])
