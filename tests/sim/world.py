@@ -1,8 +1,10 @@
 """A run of real cores over simulated links, disks and deaths; the oracle stands outside.
 
 Real: `CoordinatorCore`, `WorkerCore`, `Table`. Simulated: time, links with delay (FIFO each, as TCP
-is), worker processes that die at any event, a coordinator that dies and is run again with another
-number of workers, snapshots that take their time, commits that fail.
+is) that are cut and found to be, and frames that outlive the attempt they were sent in; worker
+processes that die at any event, a coordinator that dies and is run again with another number of
+workers; disks that are slow, commits that fail, and manifests that a death leaves torn, so that the
+checkpoint before is gone on from.
 
 The work is the sequence detector twice over: numbers go to the owner of their key, whose state
 counts them and keeps the last four; every update goes on by another key to a second state, and from
@@ -67,12 +69,13 @@ class Wrong(AssertionError):
 
 @dataclass
 class Stored:
-    """A checkpoint on the simulated disk."""
+    """A checkpoint on the simulated disk. torn: it was being written when the power failed."""
 
     number: int
     offsets: dict[int, int]
     states: dict[str, dict[str, list[int]]]
     size: int
+    torn: bool = False
 
 
 @dataclass
@@ -118,8 +121,13 @@ class World:
         self.changed = 0
         self.window_batches = self.random.choice([1, 2, 4, 32])
         self.failing_commits = self.random.choice([0.0, 0.0, 0.3])
+        self.cuts = self.random.choice([0, 0, 1, 2])
+        self.cut_links: set[tuple[Any, Any]] = set()
+        self.disk_speed = self.random.choice([0.02, 0.3, 1.0])
         self.sink: list[tuple[str, Seen, Seen]] = []
-        self.disk: Stored | None = None
+        # The newest last; the first is written before the first message.
+        self.disk = [Stored(0, {}, {name: {} for name in self.names()}, 0)]
+        self.links: dict[tuple[Any, Any], deque[Any]] = {}
         self.runs = 0
         self.begin_run()
 
@@ -130,7 +138,10 @@ class World:
         count = self.random.randint(1, 4)
         place = Placement.fresh(count, ["sink"], range(self.splits))
         durability = c.Durability(EVERY_MS, restarts_max=1000)
-        number = self.disk.number if self.disk else 0
+        while self.disk[-1].torn:
+            self.say(f"checkpoint {self.disk.pop().number} is torn")
+        number = self.disk[-1].number
+        self.links = {}
         self.coordinator = CoordinatorCore(place, durability, number)
         self.over: c.Outcome | None = None
         self.say(f"run {self.runs}: {count} workers from checkpoint {number}")
@@ -139,10 +150,12 @@ class World:
     def begin_attempt(self) -> None:
         """All worker processes anew, restored from the newest checkpoint."""
         self.parts: dict[int, Worker] = {}
-        self.links: dict[tuple[Any, Any], deque[Any]] = {}
-        stored = self.disk
-        offsets = stored.offsets if stored else {}
-        del self.sink[stored.size if stored else 0 :]
+        self.links = self.what_is_on_the_way()
+        self.cut_links = set()
+        stored = self.disk[-1]
+        if stored.size > len(self.sink):
+            raise Wrong(f"seed {self.seed}: the sink lacks what checkpoint {stored.number} has")
+        del self.sink[stored.size :]
         self.workers: dict[int, Worker] = {}
         place = self.coordinator.placement
         for index in place.workers:
@@ -150,16 +163,27 @@ class World:
             states = {
                 name: {
                     key: list(value)
-                    for key, value in (stored.states[name] if stored else {}).items()
+                    for key, value in stored.states[name].items()
                     if place.table.owner_of(key) == index
                 }
                 for name in self.names()
             }
             core = self.new_core(index, place, mine)
-            worker = Worker(index, core, {s: offsets.get(s, 0) for s in mine}, states,
+            worker = Worker(index, core, {s: stored.offsets.get(s, 0) for s in mine}, states,
                             places=[place] * STAGES)  # fmt: skip
             self.workers[index] = worker
             self.link(index, "c").append(c.WorkerReady(index))
+
+    def what_is_on_the_way(self) -> dict[tuple[Any, Any], deque[Any]]:
+        """Some frames of the attempt before still come: a core has to know them for what they are.
+
+        Of a run before none do: where its links lead nobody listens any more.
+        """
+        links: dict[tuple[Any, Any], deque[Any]] = {}
+        for ends, queue in self.links.items():
+            frames = [message for message in queue if isinstance(message, Arrived)]
+            links[ends] = deque(frames[: self.random.randint(0, 2)])
+        return links
 
     def new_core(self, index: int, place: Placement, splits: Any) -> WorkerCore:
         return WorkerCore(
@@ -223,11 +247,20 @@ class World:
             self.say(f"{self.now_ms} ms: the coordinator dies")
             self.begin_run()
             return
-        if dice < 0.0035:
+        if dice < 0.0033 and self.cuts and self.links:
+            self.cuts -= 1
+            ends = self.random.choice(list(self.links))
+            self.say(f"{self.now_ms} ms: the link {ends} is cut")
+            self.cut_links.add(ends)
+            return
+        if self.cut_links and dice > 0.99:
+            self.find_out(self.cut_links.pop())
+            return
+        if dice < 0.0038:
             self.say(f"{self.now_ms} ms: stop")
             self.perform(c.StopRequested())
             return
-        if dice < 0.005 and self.changes and self.coordinator.phase is not c.Phase.STARTING:
+        if dice < 0.0053 and self.changes and self.coordinator.phase is not c.Phase.STARTING:
             self.changes -= 1
             self.ask()
             return
@@ -235,7 +268,9 @@ class World:
             self.now_ms += self.random.randint(1, 10)
             self.perform(c.Tick(self.now_ms))
             return
-        choices: list[Any] = [key for key, queue in self.links.items() if queue]
+        choices: list[Any] = [
+            ends for ends, queue in self.links.items() if queue and ends not in self.cut_links
+        ]
         choices += list(self.workers)
         if not choices:
             return
@@ -244,6 +279,13 @@ class World:
             self.deliver(*choice)
         else:
             self.work(self.workers[choice])
+
+    def find_out(self, ends: tuple[Any, Any]) -> None:
+        """A gap in what comes, or no sign of life: the worker at an end of a cut link is lost."""
+        lost = ends[1] if ends[0] == "c" else ends[0]
+        if lost in self.workers:
+            self.say(f"{self.now_ms} ms: worker {lost} has not been heard of")
+            self.perform(c.WorkerLost(lost, "gave no sign of life"))
 
     def ask(self) -> None:
         """Some join, some leave; some of it makes no sense and is refused."""
@@ -360,7 +402,7 @@ class World:
             self.link(worker.index, receiver).append(message)
             return
         # The snapshot is encoded between batches, and is done some time.
-        if worker.reporting and self.random.random() < 0.3:
+        if worker.reporting and self.random.random() < self.disk_speed:
             worker.reporting = False
             self.link(worker.index, "c").append(c.BarrierReported(worker.index, worker.barrier))
             return
@@ -549,11 +591,13 @@ class World:
             or len(stored.offsets) != self.splits
         ):
             raise Wrong(f"seed {self.seed}: checkpoint {barrier} is not whole")
-        self.disk = stored
+        self.disk = [*self.disk[-2:], stored]
         self.say(f"{self.now_ms} ms: checkpoint {barrier}, offsets {stored.offsets}")
-        # The coordinator may die right after: the checkpoint is real all the same.
-        if self.coordinator_deaths and self.random.random() < 0.05:
+        # The coordinator may die right after, and the checkpoint is real all the same; or while it
+        # is being written.
+        if self.coordinator_deaths and self.random.random() < 0.15:
             self.coordinator_deaths -= 1
+            stored.torn = self.random.random() < 0.5
             self.begin_run()
             return
         self.perform(c.Committed(barrier))
