@@ -14,25 +14,28 @@ from tests.run.killing import FLAG, check, go, kill_a_worker, prepare, trapped, 
 
 pytestmark = pytest.mark.slow
 
-NTH = {"reading": 2, "mid-batch": 20_000, "snapshot": 3, "files are there": 2}
+# The first manifest is that of the start, the next ones are checkpoints.
+NTH = {"reading": 2, "mid-batch": 20_000, "snapshot": 3, "files are there": 2,
+       "before the rename": 3, "after the rename": 3}  # fmt: skip
 WORKER_POINTS = ("reading", "mid-batch", "snapshot", "files are there", "restore")
 POINTS = (*WORKER_POINTS, "before the rename", "after the rename")
 OTHER = {1: 2, 2: 3, 3: 1}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-@pytest.mark.parametrize("point", WORKER_POINTS)
+@pytest.mark.parametrize("point", [*WORKER_POINTS, "after the rename"])
 @pytest.mark.parametrize("job", ["word count", "detector"])
 def test_a_worker_dies(tmp_path: Path, job: str, point: str, workers: int) -> None:
     expected = prepare(tmp_path, job)
-    host = workers - 1
-    process = go(tmp_path, workers, trapped(point, host, host, NTH.get(point, 1)))
+    victim = workers - 1
+    host = "coordinator" if "rename" in point else victim
+    process = go(tmp_path, workers, trapped(point, host, victim, NTH.get(point, 1)))
     if point == "restore":
         kill_a_worker(tmp_path, process)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said.decode()
     assert (tmp_path / FLAG).exists(), said.decode()
-    assert f"worker {host} was killed by SIGKILL" in said.decode()
+    assert f"worker {victim} was killed by SIGKILL" in said.decode()
     check(tmp_path, expected)
 
 
@@ -50,7 +53,7 @@ def test_the_coordinator_dies(
 ) -> None:
     expected = prepare(tmp_path, job)
     host = "coordinator" if "rename" in point else before - 1
-    environ = trapped(point, host, "coordinator", NTH.get(point, 2 if "rename" in point else 1))
+    environ = trapped(point, host, "coordinator", NTH.get(point, 1))
     process = go(tmp_path, before, environ)
     if point == "restore":
         kill_a_worker(tmp_path, process)
@@ -73,7 +76,7 @@ def test_somebody_dies_in_a_move(tmp_path: Path, point: str, victim: str) -> Non
     victims = {"donor": 0, "receiver": 3, "bystander": 1, "coordinator": "coordinator"}
     host = 0 if point in ("state streams", "last slice") else "coordinator"
     pipeline = DETECTOR_PIPELINE.replace("every: 1s", "every: 1h")
-    environ = trapped(point, host, victims[victim])
+    environ = trapped(point, host, victims[victim], 2 if "rename" in point else 1)
     with Live(tmp_path, pipeline, DETECTOR, "--workers", "3", environ=environ) as live:
         live.begin_change(joins=1, leaves=[0])
         if victim == "coordinator":
