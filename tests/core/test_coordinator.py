@@ -10,15 +10,19 @@ from roo.core.placement import Placement
 from roo.core.run_events import (
     BarrierReported,
     ChangeAsked,
+    Committed,
+    Durability,
     End,
     Event,
     Go,
     Kill,
+    MovedIn,
     OpenBarrier,
     Outcome,
     Phase,
     Release,
     RunFailed,
+    Settled,
     SplitsEnded,
     Start,
     StdoutClosed,
@@ -122,3 +126,63 @@ def test_after_the_end_nothing_happens(event: Event) -> None:
     core = core_in(Phase.ENDED)
     assert core.handle(event) == []
     assert core.phase is Phase.ENDED
+
+
+def moving() -> CoordinatorCore:
+    """A run whose third worker joins: the barrier is open, nobody has reported."""
+    core = CoordinatorCore(Placement.fresh(2, [], [0, 1, 2]))
+    core.handle(WorkerReady(0))
+    core.handle(WorkerReady(1))
+    core.handle(ChangeAsked(Asked(1, joins=1)))
+    core.handle(WorkerReady(2))
+    assert core.phase is Phase.MOVING
+    return core
+
+
+def moved(core: CoordinatorCore) -> CoordinatorCore:
+    core.handle(BarrierReported(0, 1))
+    core.handle(BarrierReported(1, 1))
+    for worker in range(3):
+        core.handle(MovedIn(worker, 2))
+    assert core.phase is Phase.RUNNING
+    return core
+
+
+def test_an_end_of_what_has_been_shared_out_anew_counts_for_nothing() -> None:
+    core = moving()
+    for worker in range(2):
+        assert core.handle(SplitsEnded(worker, 1)) == []
+    moved(core)
+    for worker in (2, 0):
+        assert core.handle(SplitsEnded(worker, 2)) == []
+    assert core.handle(SplitsEnded(1, 2)) == [OpenBarrier(2, last=True)]
+
+
+def test_a_report_of_another_barrier_cuts_no_move() -> None:
+    core = moving()
+    for worker in range(2):
+        assert core.handle(BarrierReported(worker, 0)) == []
+    moved(core)
+
+
+def test_an_arrival_of_an_earlier_move_ends_no_other() -> None:
+    core = moving()
+    core.handle(BarrierReported(0, 1))
+    core.handle(BarrierReported(1, 1))
+    for worker in range(3):
+        assert core.handle(MovedIn(worker, 1)) == []
+    assert core.phase is Phase.MOVING
+
+
+def test_a_run_is_over_when_its_last_checkpoint_is_settled_and_not_before() -> None:
+    core = CoordinatorCore(Placement.fresh(2, [], []), Durability(every_ms=1_000))
+    core.handle(WorkerReady(0))
+    core.handle(WorkerReady(1))
+    core.handle(StopRequested())
+    core.handle(BarrierReported(0, 1))
+    core.handle(BarrierReported(1, 1))
+    core.handle(Committed(1))
+    for worker in range(2):
+        assert core.handle(Settled(worker, 0)) == []
+    assert core.handle(Settled(0, 1)) == []
+    assert core.handle(Settled(1, 1)) == [Release(), End(Outcome.STOPPED, None)]
