@@ -11,7 +11,17 @@ from typing import Any
 
 from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.export import as_json, stored_state, stored_states
-from roo.cli.stored import NotThere, add_checkpoint, add_place, complain, folder_of, manifest_of
+from roo.checkpoint.folder import Folder
+from roo.checkpoint.manifest import Manifest
+from roo.cli.stored import (
+    NotThere,
+    add_checkpoint,
+    add_place,
+    complain,
+    folder_of,
+    manifest_of,
+    must_be_there,
+)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -40,12 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.state not in manifest.state_versions:
             there = ", ".join(manifest.state_versions) or "none"
             raise NotThere(f"no state is called {arguments.state}; there is {there}")
-        if arguments.what == "get":
-            value = stored_state(folder.path, manifest, arguments.state, arguments.key)
-            print(json.dumps(as_json(value), ensure_ascii=False))
-        else:
-            pairs = stored_states(folder.path, manifest, arguments.state)
-            (_as_csv if arguments.format == "csv" else _as_jsonl)(pairs)
+        try:
+            _print(folder, manifest, arguments)
+        except Damaged:
+            must_be_there(folder, manifest)
+            raise
     except KeyError:
         print(f"error: state {arguments.state} has no key {arguments.key!r} in checkpoint "
               f"{manifest.checkpoint}", file=sys.stderr)  # fmt: skip
@@ -55,6 +64,16 @@ def run(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         sys.stderr.close()
     return 0
+
+
+def _print(folder: Folder, manifest: Manifest, arguments: argparse.Namespace) -> None:
+    """One state, or all. Raises KeyError, Damaged."""
+    if arguments.what == "get":
+        value = stored_state(folder.path, manifest, arguments.state, arguments.key)
+        print(json.dumps(as_json(value), ensure_ascii=False))
+    else:
+        pairs = stored_states(folder.path, manifest, arguments.state)
+        (_as_csv if arguments.format == "csv" else _as_jsonl)(pairs)
 
 
 def _as_jsonl(pairs: Iterable[tuple[Any, Any]]) -> None:

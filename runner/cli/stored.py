@@ -44,18 +44,29 @@ def folder_of(place: str) -> Folder:
 
 def manifest_of(folder: Folder, number: int | None) -> Manifest:
     """The checkpoint that is meant. Raises NotThere, Damaged."""
-    numbers = folder.numbers()
     if number is not None:
+        numbers = folder.numbers()
         if number not in numbers:
             there = ", ".join(map(str, reversed(numbers)))
             raise NotThere(f"there is no checkpoint {number} in {folder.path}; there is {there}")
         return folder.read(number)
-    manifest, damaged = folder.newest_intact()
+    while True:
+        numbers = folder.numbers()
+        manifest, damaged = folder.newest_intact()
+        if not damaged or folder.numbers() == numbers:
+            break  # else a run goes on there, and has removed what was being read
     for damage in damaged:
         print(f"damaged: {damage}", file=sys.stderr)
     if manifest is None:
         raise NotThere(f"no checkpoint in {folder.path} is whole", 1)
     return manifest
+
+
+def must_be_there(folder: Folder, manifest: Manifest) -> None:
+    """Raises NotThere where a run has removed a checkpoint, and its files, while it was read."""
+    if manifest.checkpoint not in folder.numbers():
+        what = f"checkpoint {manifest.checkpoint} in {folder.path} was removed while it was read"
+        raise NotThere(f"{what}; try again, or raise `checkpoint.keep`", 1)
 
 
 def complain(error: NotThere | Damaged) -> int:
