@@ -149,7 +149,7 @@ class Sink:
     to at least once. rolls_back: whether `rollback` really undoes, so that Roo may promise it.
     """
 
-    rolls_back: ClassVar[bool] = False
+    rolls_back: bool = False
     takes_bytes: ClassVar[bool] = True
     single_writer: bool = True
     header: bytes = b""

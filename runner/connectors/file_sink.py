@@ -32,16 +32,16 @@ class FileSink(Sink):
     or committed.
 
     With `{worker}` in the path each worker writes a file of its own, else one writes for all.
-    Exactly once: after a crash the file is as the checkpoint found it.
+    Exactly once: after a crash the file is as the checkpoint found it. (A pipe or device is not.)
     """
-
-    rolls_back = True
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)
         self._path = str(options["path"])
         self._committed = options.get("visibility", "immediate") == "committed"
         self.single_writer = WORKER not in self._path
+        # os.path: what may not be looked at is no error here, `check` says it.
+        self.rolls_back = os.path.isfile(self._path) or not os.path.exists(self._path)  # noqa: PTH110, PTH113
         self._output: Output | None = None
 
     def check(self) -> None:

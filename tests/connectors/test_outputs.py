@@ -158,3 +158,14 @@ def test_null_takes_messages_of_every_worker() -> None:
     sink = connectors.sink("null", {})
     assert (sink.takes_bytes, sink.single_writer) == (False, False)
     write(sink, [1, object()])
+
+
+def test_a_pipe_or_device_is_not_promised_to_be_rolled_back(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "file").touch()
+    promised = {
+        path: connectors.sink("file", {"path": path}).rolls_back
+        for path in (str(pipe), "/dev/null", str(tmp_path / "file"), str(tmp_path / "new"))
+    }
+    assert list(promised.values()) == [False, False, True, True]
