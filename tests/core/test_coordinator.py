@@ -186,3 +186,26 @@ def test_a_run_is_over_when_its_last_checkpoint_is_settled_and_not_before() -> N
         assert core.handle(Settled(worker, 0)) == []
     assert core.handle(Settled(0, 1)) == []
     assert core.handle(Settled(1, 1)) == [Release(), End(Outcome.STOPPED, None)]
+
+
+def test_an_end_before_a_move_has_to_be_told_again_after_it() -> None:
+    core = CoordinatorCore(Placement.fresh(2, [], [0, 1, 2]))
+    core.handle(WorkerReady(0))
+    core.handle(WorkerReady(1))
+    core.handle(SplitsEnded(0, 1))
+    core.handle(ChangeAsked(Asked(1, joins=1)))
+    core.handle(WorkerReady(2))
+    moved(core)
+    for worker in (1, 2):
+        assert core.handle(SplitsEnded(worker, 2)) == []
+    assert core.handle(SplitsEnded(0, 2)) == [OpenBarrier(2, last=True)]
+
+
+def test_a_stop_while_a_lost_worker_is_made_good_drains_afterwards() -> None:
+    core = CoordinatorCore(Placement.fresh(2, [], []), Durability(every_ms=1_000))
+    core.handle(WorkerReady(0))
+    core.handle(WorkerReady(1))
+    core.handle(WorkerLost(1, "was killed by SIGKILL"))
+    assert core.handle(StopRequested()) == []
+    core.handle(WorkerReady(0))
+    assert core.handle(WorkerReady(1)) == [Go((0, 1)), OpenBarrier(1, last=True)]
