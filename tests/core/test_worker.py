@@ -8,6 +8,8 @@ from roo.core.batch import Batch, Header, Kind, Origin, Output
 from roo.core.worker import (
     AllSplitsEnded,
     Arrived,
+    BarrierOpened,
+    BarrierPassed,
     Credited,
     GiveCredit,
     Link,
@@ -182,3 +184,25 @@ def test_what_waits_keeps_the_credit_of_its_messages_but_not_of_its_batch() -> N
     assert isinstance(work, RunStage)
     assert work.batch.payload == "late"
     assert core.handle(Ran(1, work.batch, [])) == [GiveCredit(1, 0, 2, 0, 0)]
+
+
+def test_after_the_last_barrier_nothing_is_read() -> None:
+    for last in (False, True):
+        worker = WorkerCore(0, [0, 1], 2, [Link(0, 0, 1)], [7])
+        worker.handle(Started())
+        assert worker.next_work() == ReadSplit(7)
+        worker.handle(BarrierOpened(1, last))
+        assert worker.next_work() == (None if last else ReadSplit(7))
+
+
+def test_sources_wait_where_they_write_to_what_a_later_stage_has_not_cut_yet() -> None:
+    """Both write to a sink of this worker's own: its place is noted once both are aligned."""
+    worker = WorkerCore(0, [0, 1], 2, [Link(0, 0, 1)], [7], shared=[(0, 1)])
+    worker.handle(Started())
+    worker.handle(BarrierOpened(1, last=False))
+    assert worker.next_work() is None
+    passed = worker.handle(
+        Arrived(Batch(header(kind=Kind.BARRIER, sender=1, messages=0, cost_bytes=0), None))
+    )
+    assert BarrierPassed(1) in passed
+    assert worker.next_work() == ReadSplit(7)
