@@ -10,6 +10,7 @@ from roo.core.worker import (
     Arrived,
     BarrierOpened,
     BarrierPassed,
+    Change,
     Credited,
     GiveCredit,
     Link,
@@ -21,6 +22,7 @@ from roo.core.worker import (
     SplitEnded,
     SplitIdle,
     SplitReady,
+    SplitsTaken,
     Started,
     StatesCame,
     WorkerCore,
@@ -206,3 +208,18 @@ def test_sources_wait_where_they_write_to_what_a_later_stage_has_not_cut_yet() -
     )
     assert BarrierPassed(1) in passed
     assert worker.next_work() == ReadSplit(7)
+
+
+def test_the_end_of_what_is_read_is_told_again_after_a_change() -> None:
+    worker = WorkerCore(0, [0], 1, [], [7])
+    assert worker.handle(SplitEnded(7)) == [AllSplitsEnded(1)]
+    worker.handle(BarrierOpened(1, False, Change((0,), 2), frozenset()))
+    assert worker.handle(SplitsTaken(())) == [AllSplitsEnded(2)]
+
+
+def test_a_split_that_waits_for_data_can_be_given_away() -> None:
+    worker = WorkerCore(0, [0], 1, [], [7])
+    worker.handle(SplitIdle(7))
+    worker.handle(BarrierOpened(1, False, Change((0, 1), 2), frozenset({7})))
+    assert worker.idle_splits == frozenset()
+    assert worker.handle(SplitsTaken(())) == [AllSplitsEnded(2)]
