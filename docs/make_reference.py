@@ -29,9 +29,9 @@ Every option, in tables. [examples.md](examples.md) shows whole files at work.
   that message when there is no V); `$${` stands for `${`. Never in names, code references or tests.
 - `--set path=value` changes one value for one run: `--set cluster.workers=3`,
   `--set steps.count.with.limit=5`.
-- What a step's function returns is handed on when the whole batch has run. Where the state goes on
-  changing it (a list or dict that it keeps), return a copy: `return list(state.last)`. Several that
-  read one step are given the same object: one that changes its message changes a copy.
+- What a stateful step returns is handed on as it is then: its state may go on changing it. Several
+  that read one step are given a copy each. (A generator that yields one object again and again,
+  each time changed, has to yield copies.)
 - `roo validate FILE` prints all that is wrong as `file:line:column: code: what; hint`.
 
 <!-- Written by docs/make_reference.py from schemas/pipeline.schema.json: change it there. -->

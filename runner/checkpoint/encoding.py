@@ -108,7 +108,9 @@ def decode(data: bytes) -> list[Any]:
     """The states again. Raises StateMismatch where the code no longer has their shape."""
     try:
         states: list[Any] = pickle.loads(data)
-    except (ImportError, AttributeError, TypeError) as error:
+    except StateMismatch:
+        raise
+    except Exception as error:  # of whatever code the class has now
         what = f"a stored state can't be made again: {type(error).__name__}: {error}"
         raise StateMismatch(what, _HINT) from error
     return states

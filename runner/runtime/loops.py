@@ -29,7 +29,6 @@ the batch for that owner; None where a byte does not settle the owner.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,8 +91,8 @@ def generate(plan: Plan, *, alone: bool = False) -> Code:
 
 
 def identifier(name: str) -> str:
-    """A name of the file as part of a Python name."""
-    return re.sub(r"\W", "_", name)
+    """A name of the file as part of a Python name: no two are the same."""
+    return name.replace("-", "·")
 
 
 class _Writer:
@@ -164,12 +163,16 @@ class _Writer:
         readers = self.plan.readers.get(name, ())
         if not any(self._sole_input(r) for r in readers) and self.plan.step(name):
             self._count(f"{name}/out")
-        for reader in readers:
-            if len(readers) == 1:
-                self._part(reader, message)
-            else:
-                with self._guard():
-                    self._part(reader, message)
+        copy = f"m{int(message[1:]) + 1}"
+        for reader in readers[:-1]:  # what one of them does to its message is no affair of the next
+            with self._guard():
+                self._line(f"{copy} = {_as_it_is(message)}")
+                self._part(reader, copy)
+        if len(readers) == 1:
+            self._part(readers[0], message)
+        elif readers:
+            with self._guard():
+                self._part(readers[-1], message)
 
     def _part(self, name: str, message: str, *, inline: bool = False) -> None:
         plan = self.plan
@@ -249,7 +252,7 @@ class _Writer:
         several = len(entries) > 1
         self._line(f"to_keys, to_messages{', to_entries' if several else ''} = lane")
         self._line(f"to_keys({key})")
-        self._line(f"to_messages({message})")
+        self._line(f"to_messages({_as_it_is(message) if self._keyed else message})")
         if several:
             self._line(f"to_entries({entries.index(step.name)})")
 
@@ -261,7 +264,7 @@ class _Writer:
             where = self._where(sink, "encode", spec.codec.function or "", message)
             self._line(f"emit_{name}(encode_{name}({message}))", where)
         else:
-            self._line(f"emit_{name}({message})")
+            self._line(f"emit_{name}({_as_it_is(message) if self._keyed else message})")
 
     # Small things
 
@@ -321,3 +324,10 @@ class _Writer:
         self._blocks -= 1
         with self._block("except Exception as error:"):
             self._line("failed(error)")
+
+
+def _as_it_is(message: str) -> str:
+    """An expression for a message that is encoded with its batch: as it is now, whatever a state
+    that keeps it, or another reader, does to it until then.
+    """
+    return f"{message} if type({message}) in atoms else copied({message})"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from roo.items import is_text, pack_items, pack_text, unpack_items
 
-_ATOMS = frozenset({str, int, float, bytes, bool, complex, type(None)})
+ATOMS = frozenset({str, int, float, bytes, bool, complex, type(None)})
 """Types that nobody can change under the reader, so a batch of them need not be copied."""
 
 _SAME = b"s"
@@ -57,6 +57,18 @@ def own(payload: Keyed) -> Keyed:
     pickle raises for what couldn't be sent.
     """
     keys, messages, entries = payload
-    if is_text(messages) or set(map(type, messages)) <= _ATOMS:
+    if is_text(messages) or set(map(type, messages)) <= ATOMS:
         return Keyed(keys.copy(), messages.copy(), entries.copy())
     return Keyed(keys.copy(), pickle.loads(pickle.dumps(messages, 5)), entries.copy())
+
+
+def copied(message: Any) -> Any:
+    """A message of the receiver's own. What can't be copied is given as it is: it can't be sent
+    either, which is said where that is tried.
+    """
+    if type(message) is tuple and ATOMS.issuperset(map(type, message)):
+        return message
+    try:
+        return pickle.loads(pickle.dumps(message, 5))
+    except Exception:
+        return message

@@ -24,7 +24,7 @@ from roo.runtime.failures import (
 from roo.runtime.hot_keys import HotKeys
 from roo.runtime.lanes import Lanes
 from roo.runtime.loops import Code, generate, identifier
-from roo.runtime.payload import Keyed
+from roo.runtime.payload import ATOMS, Keyed, copied
 from roo.spec.model import SinkSpec, StateSpec
 
 
@@ -132,7 +132,7 @@ class Stages:
         good: list[int] = []
         for i, message in enumerate(messages):
             try:
-                pickle.dumps(message, 5)
+                pickle.loads(pickle.dumps(message, 5))
                 good.append(i)
             except Exception as error:
                 step = steps[entries[i] if entries else 0]
@@ -247,6 +247,8 @@ class Stages:
         names: dict[str, Any] = {
             "digest": xxh3_64_digest,
             "failed": self.failures.in_code,
+            "atoms": ATOMS,
+            "copied": copied,
             "counts": self.counts,
         }
         for step in self.plan.spec.steps:

@@ -27,6 +27,24 @@ def itself(message: Any) -> Any:
     return message
 
 
+def one_key(message: Any) -> str:
+    return "all"
+
+
+def gathered(message: str, state: list[str]) -> list[str]:
+    state.append(message)
+    return state
+
+
+def boxed(message: str) -> list[str]:
+    return [message]
+
+
+def spoilt(message: list[str]) -> list[str]:
+    message.append("spoilt")
+    return message
+
+
 def upper(message: str) -> str:
     return message.upper()
 

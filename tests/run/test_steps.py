@@ -116,6 +116,26 @@ CASES = {
         {"out": [w for w in WORDS if w != "not"], "other": [w.upper() for w in WORDS]},
         sinks=TWO_SINKS % ("bad", "good"),
     ),
+    "a state that goes on changing what it gave": Case(
+        '[{name: all, type: stateful, partition: "F:one_key", state: s, call: "F:gathered"}, '
+        '{name: next, type: stateful, partition: "F:one_key", state: t, '
+        'call: "F:itself_with_state"}]',
+        {sink: [WORDS[: i + 1] for i in range(len(WORDS))] for sink in ("out", "other")},
+        sinks=TWO_SINKS % ("all", "next"),
+        states='states: {s: {factory: "builtins:list"}, t: {factory: "builtins:list"}}',
+    ),
+    "a reader that changes its message": Case(
+        '[{name: all, type: map, call: "F:boxed"}, '
+        '{name: bad, type: map, from: all, call: "F:spoilt"}]',
+        {"out": [[w, "spoilt"] for w in WORDS], "other": [[w] for w in WORDS]},
+        sinks=TWO_SINKS % ("bad", "all"),
+    ),
+    "names that differ in a dash": Case(
+        '[{name: a-b, type: map, call: "F:upper"}, '
+        '{name: a_b, type: map, from: lines, call: "F:itself"}]',
+        {"out": [w.upper() for w in WORDS], "other": WORDS},
+        sinks=TWO_SINKS % ("a-b", "a_b"),
+    ),
     "twelve flat_maps": Case(
         "[" + ", ".join(f'{{name: f{i}, type: flat_map, call: "F:twice"}}' for i in range(8))
         + ", " + ", ".join(f'{{name: g{i}, type: flat_map, call: "F:listed"}}' for i in range(4))
