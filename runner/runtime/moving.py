@@ -14,7 +14,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from roo.checkpoint.encoding import StateEncoder, decode
@@ -27,10 +27,18 @@ from roo.runtime.payload import Keyed
 from roo.runtime.stages import Stages
 
 SLICE_KEYS = 256
+SLICE_BYTES = 256 * 1024
+"""A slice has so many keys at most, and fewer where states are so large that it would hold more
+bytes than this, as far as the slices before it tell.
+"""
+
 SLICE_S = 0.001
 """How long the main thread packs between two batches."""
 
 SLICES_ON_THEIR_WAY = 4
+ASKED_ON_THEIR_WAY = 64
+"""So many slices more where the receiver has asked for them."""
+
 TRY_AGAIN_EVERY_S = 0.002
 """How often messages that wait are tried again while states keep coming."""
 
@@ -79,6 +87,9 @@ class Move:
         self._going: dict[str, Iterator[tuple[int, list[Any]]]] = {}
         self._encoder = StateEncoder()
         self._credit = Counter(dict.fromkeys(self._takers, SLICES_ON_THEIR_WAY))
+        self._slice_keys = 1
+        # (state, receiver, keys) that were asked for and have not been answered yet.
+        self._questions: deque[tuple[str, int, list[Any]]] = deque()
         # Keys that were asked for, and those that their givers never had.
         self._asked: dict[str, set[Any]] = {name: set() for name in stages.states}
         self._unknown: dict[str, set[Any]] = {name: set() for name in stages.states}
@@ -101,7 +112,7 @@ class Move:
     @property
     def is_busy(self) -> bool:
         """Whether `step` has something to do now."""
-        return bool(self._to_try or self._coming) or any(
+        return bool(self._to_try or self._coming or self._answerable()) or any(
             self._credit[taker] > 0 for taker in self._going_to()
         )
 
@@ -133,6 +144,7 @@ class Move:
         end_s = now_s + SLICE_S
         while self._coming and time.monotonic() < end_s:
             self._take_in(*self._coming.popleft())
+        self._answer()
         for state, slices in list(self._going.items()):
             while min((self._credit[taker] for taker in self._takers), default=1) > 0:
                 part = next(slices, None)
@@ -153,10 +165,17 @@ class Move:
             if owner != self.worker:
                 keys = gathered[owner]
                 keys.append(key)
-                if len(keys) == SLICE_KEYS:
-                    gathered[owner] = []
-                    yield owner, [key for key in keys if key in states]  # all but those asked for
-        yield from ((t, [k for k in keys if k in states]) for t, keys in gathered.items() if keys)
+                if len(keys) >= self._slice_keys:
+                    yield owner, self._first_of(keys, states)
+        for owner, keys in gathered.items():
+            while keys:
+                yield owner, self._first_of(keys, states)
+
+    def _first_of(self, keys: list[Any], states: Container[Any]) -> list[Any]:
+        """A slice of them, all but those that have gone because they were asked for."""
+        first = keys[: self._slice_keys]
+        del keys[: self._slice_keys]
+        return [key for key in first if key in states]
 
     def _give(
         self, state: str, taker: int, keys: list[Any], unknown: list[Any] | None = None
@@ -169,10 +188,30 @@ class Move:
             packed = self._encoder.encode(values)
         except Exception as error:
             raise _unsendable(state, keys, values, error) from error
+        if keys:
+            fit = SLICE_BYTES * len(keys) // len(packed)
+            more = max(self._slice_keys, 2 * len(keys))  # the next states may be larger
+            self._slice_keys = max(1, min(SLICE_KEYS, more, fit))
         self._credit[taker] -= 1
         self.keys_out += len(keys)
         frames = [pack_items(keys), packed, *([] if unknown is None else [pack_items(unknown)])]
         self._tell(Kind.STATES, taker, ("state", state), len(keys), frames)
+
+    def _answerable(self) -> bool:
+        return bool(self._questions) and self._credit[self._questions[0][1]] > -ASKED_ON_THEIR_WAY
+
+    def _answer(self) -> None:
+        """Give what was asked for, as far as there may be more on its way."""
+        while self._answerable():
+            state, taker, wanted = self._questions.popleft()
+            if state not in self._going:
+                continue  # all of it has gone
+            some, rest = wanted[: self._slice_keys], wanted[self._slice_keys :]
+            if rest:
+                self._questions.appendleft((state, taker, rest))
+            states = self._stages.states[state]
+            here = [key for key in some if key in states]
+            self._give(state, taker, here, [key for key in some if key not in states])
 
     def _end(self, state: str) -> None:
         """That was all of a state."""
@@ -199,9 +238,8 @@ class Move:
         elif what in self._uncut:
             self._early.append((header, frames))
         elif header.kind is Kind.STATES_WANTED:
-            wanted, states = unpack_items(frames[0]), self._stages.states[name]
-            here = [key for key in wanted if key in states]
-            self._give(name, header.sender, here, [key for key in wanted if key not in states])
+            self._questions.append((name, header.sender, unpack_items(frames[0])))
+            self._answer()
         elif kind == "sink":
             self._awaits[what].discard(header.sender)
             self.notes[what] = pickle.loads(frames[0])

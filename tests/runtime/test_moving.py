@@ -1,0 +1,298 @@
+"""A move between workers that are nothing but their states: slices, questions, who waits."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from random import Random
+from typing import Any
+
+import pytest
+
+from roo.core.batch import Batch, Header, Kind, Origin
+from roo.core.placement import Placement
+from roo.runtime import moving
+from roo.runtime.failures import RunFailure
+from roo.runtime.moving import Move
+from roo.runtime.payload import Keyed, unpack_items
+
+STATE = ("state", "s")
+
+
+class States:
+    """What a move needs of a worker's stages. seen: keys that a snapshot was told of."""
+
+    def __init__(self, states: dict[str, Any]) -> None:
+        self.states = {"s": states}
+        self.seen: list[str] = []
+
+    def moving(self, name: str, keys: list[str]) -> None:
+        assert name == "s"
+        self.seen += keys
+
+
+class Cluster:
+    """Workers in a change, with a queue from each to each. A message that waits is tried again
+    when something comes; `ran` has those that ran, in order.
+    """
+
+    def __init__(self, before: Placement, after: Placement, keys: dict[str, Any]) -> None:
+        self.before, self.after = before, after
+        self.links: dict[tuple[int, int], deque[tuple[Header, list[bytes]]]] = {}
+        self.ran: list[str] = []
+        self.waiting: dict[int, list[Batch]] = {}
+        self.sent: list[tuple[int, int, Kind, int, int]] = []
+        self.states: dict[int, States] = {}
+        self.moves: dict[int, Move] = {}
+        for worker in {*before.workers, *after.workers}:
+            mine = {k: v for k, v in keys.items() if before.table.owner_of(k) == worker}
+            self.states[worker] = States(mine)
+            self.waiting[worker] = []
+            stages: Any = self.states[worker]
+            self.moves[worker] = Move(
+                worker, stages, before, after, self._sender(worker), self._comer(worker),
+                joins=worker not in before.workers,
+            )  # fmt: skip
+
+    def _sender(self, worker: int) -> moving.Send:
+        def send(to: int, header: Header, frames: list[bytes]) -> None:
+            self.links.setdefault((worker, to), deque()).append((header, frames))
+            size = sum(map(len, frames))
+            self.sent.append((worker, to, header.kind, header.messages, size))
+
+        return send
+
+    def _comer(self, worker: int) -> Any:
+        def came(what: tuple[str, str]) -> None:
+            batches, self.waiting[worker] = self.waiting[worker], []
+            for batch in batches:
+                self.run(worker, batch)
+
+        return came
+
+    def cut(self, worker: int) -> None:
+        self.moves[worker].cut(STATE)
+        for sink, home in self.before.homes.items():
+            self.moves[worker].cut(("sink", sink))
+            if home == worker != self.after.homes[sink]:
+                self.moves[worker].hand_over_sink(sink, f"noted by {worker}")
+
+    def message(self, key: str) -> None:
+        """A message for a key comes by the new table."""
+        header = Header(Kind.BATCH, 0, 0, 0, 2, 0, -1, 0, 1, 32, Origin(0, 0, 0, 1))
+        worker = self.after.table.owner_of(key)
+        self.run(worker, Batch(header, Keyed([key], [key], [])))
+
+    def run(self, worker: int, batch: Batch) -> None:
+        move = self.moves[worker]
+        payload, waits = batch.payload, None
+        if move.is_awaited(STATE):
+            payload, waits = move.split("s", batch)
+        if waits is not None:
+            self.waiting[worker].append(waits)
+        self.ran += payload.keys
+
+    def deliver(self, ends: tuple[int, int]) -> None:
+        header, frames = self.links[ends].popleft()
+        self.moves[ends[1]].receive(header, frames)
+
+    def go_on(self, chance: Random) -> bool:
+        """One thing of all that could happen; False: nothing could."""
+        ends = [ends for ends, link in self.links.items() if link]
+        busy = [move for move in self.moves.values() if move.is_busy]
+        if not ends and not busy:
+            return False
+        if busy and (not ends or chance.random() < 0.5):
+            chance.choice(busy).step()
+        else:
+            self.deliver(chance.choice(ends))
+        return True
+
+    def settle(self, chance: Random) -> None:
+        steps = 0
+        while self.go_on(chance):
+            steps += 1
+            assert steps < 100_000, "it never ends"
+        for move in self.moves.values():
+            move.splits_came = True
+            assert move.is_complete
+
+
+def joined(workers: int, joins: int = 1) -> tuple[Placement, Placement]:
+    before = Placement.fresh(workers, [], ())
+    return before, before.changed(range(workers, workers + joins), ())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_all_states_come_where_they_belong_and_all_messages_run(seed: int) -> None:
+    """Any interleaving, with messages for keys that move, that stay and that are new."""
+    chance = Random(seed)
+    before = Placement.fresh(chance.randint(1, 4), ["out"], ())
+    joins = range(10, 10 + chance.randint(0, 2))
+    leaves = chance.sample(before.workers, chance.randint(0, len(before.workers) - 1))
+    after = before.changed(joins, leaves)
+    keys = {f"k{i}": i for i in range(chance.choice([0, 30, 2000]))}
+    cluster = Cluster(before, after, dict(keys))
+    asked = [f"k{chance.randrange(2100)}" for _ in range(50)]
+    uncut = list(before.workers)
+    chance.shuffle(uncut)
+    for key in asked:
+        while chance.random() < 0.5:
+            if uncut and chance.random() < 0.2:
+                cluster.cut(uncut.pop())
+            cluster.go_on(chance)
+        if after.table.owner_of(key) not in uncut:  # else it would be held until then
+            cluster.message(key)
+        else:
+            cluster.ran.append(key)
+    while uncut:
+        cluster.cut(uncut.pop())
+    cluster.settle(chance)
+    assert Counter(cluster.ran) == Counter(asked)
+    held = [(w, k, v) for w, s in cluster.states.items() for k, v in s.states["s"].items()]
+    assert sorted(held) == sorted((after.table.owner_of(k), k, v) for k, v in keys.items())
+    for worker, states in cluster.states.items():  # a snapshot has those that went, and came
+        changed = [
+            k
+            for k in keys
+            if before.table.owner_of(k) != after.table.owner_of(k)
+            and worker in (before.table.owner_of(k), after.table.owner_of(k))
+        ]
+        assert sorted(states.seen) == sorted(changed)
+    home = after.homes["out"]
+    expected = {("sink", "out"): f"noted by {before.homes['out']}"}
+    assert cluster.moves[home].notes == (expected if home != before.homes["out"] else {})
+    moved = sum(move.keys_in for move in cluster.moves.values())
+    assert moved == sum(before.table.owner_of(k) != after.table.owner_of(k) for k in keys)
+    assert moved == sum(move.keys_out for move in cluster.moves.values())
+
+
+def slices(cluster: Cluster) -> list[tuple[int, int]]:
+    """(keys, bytes) of every slice sent."""
+    return [(keys, size) for _, _, kind, keys, size in cluster.sent if kind is Kind.STATES]
+
+
+def test_only_so_many_slices_are_on_their_way() -> None:
+    cluster = Cluster(*joined(1), {f"k{i}": i for i in range(50_000)})
+    cluster.cut(0)
+    while cluster.moves[0].is_busy:
+        cluster.moves[0].step()
+    assert len(slices(cluster)) == moving.SLICES_ON_THEIR_WAY
+    cluster.settle(Random(1))
+    assert max(keys for keys, _ in slices(cluster)) == moving.SLICE_KEYS
+
+
+def test_a_slice_is_bounded_in_bytes_whatever_the_size_of_a_state() -> None:
+    large = 100_000
+    cluster = Cluster(*joined(1), {f"k{i}": b"x" * large for i in range(300)})
+    cluster.cut(0)
+    cluster.settle(Random(1))
+    assert max(size for _, size in slices(cluster)) < moving.SLICE_BYTES + large
+    assert len(cluster.states[1].states["s"]) > 100
+
+
+def test_slices_grow_again_after_large_states() -> None:
+    states: dict[str, Any] = {f"k{i}": b"x" * (1_000_000 if i < 20 else 10) for i in range(20_000)}
+    cluster = Cluster(*joined(1), states)
+    cluster.cut(0)
+    cluster.settle(Random(1))
+    assert max(keys for keys, _ in slices(cluster)) == moving.SLICE_KEYS
+
+
+def test_a_key_that_is_waited_for_comes_before_the_others() -> None:
+    before, after = joined(1)
+    cluster = Cluster(before, after, {f"k{i}": i for i in range(50_000)})
+    mine = [key for key in cluster.states[0].states["s"] if after.table.owner_of(key) == 1]
+    cluster.cut(0)
+    cluster.moves[0].step()
+    cluster.message(mine[-1])
+    assert cluster.ran == []
+    for ends in ((1, 0), (0, 1)):  # the question, and everything up to its answer
+        while cluster.links.get(ends):
+            cluster.deliver(ends)
+    assert cluster.ran == [mine[-1]]
+    assert cluster.moves[1].keys_in < 10
+    cluster.settle(Random(1))
+    assert cluster.moves[1].keys_in == len(mine)
+
+
+def test_what_is_asked_for_is_bounded_too() -> None:
+    """A thousand large states that messages wait for are not packed all at once."""
+    before, after = joined(1)
+    cluster = Cluster(before, after, {f"k{i}": b"x" * moving.SLICE_BYTES for i in range(400)})
+    mine = [key for key in cluster.states[0].states["s"] if after.table.owner_of(key) == 1]
+    assert len(mine) > moving.ASKED_ON_THEIR_WAY + moving.SLICES_ON_THEIR_WAY
+    cluster.cut(0)
+    for key in mine:
+        cluster.message(key)
+    while cluster.links.get((1, 0)):
+        cluster.deliver((1, 0))
+    while cluster.moves[0].is_busy:
+        cluster.moves[0].step()
+    most = moving.ASKED_ON_THEIR_WAY + moving.SLICES_ON_THEIR_WAY
+    assert len(slices(cluster)) == most
+    cluster.settle(Random(1))
+    assert Counter(cluster.ran) == Counter(mine)
+
+
+def test_a_new_key_waits_only_until_its_old_owner_has_been_asked() -> None:
+    before, after = joined(1)
+    cluster = Cluster(before, after, {f"k{i}": i for i in range(50_000)})
+    new = next(f"n{i}" for i in range(100) if after.table.owner_of(f"n{i}") == 1)
+    cluster.cut(0)
+    cluster.message(new)
+    assert cluster.ran == []
+    for ends in ((1, 0), (0, 1)):
+        while cluster.links.get(ends):
+            cluster.deliver(ends)
+    cluster.moves[1].step()
+    assert cluster.moves[1].is_awaited(STATE)
+    while not cluster.ran:
+        cluster.moves[1].step()
+    assert cluster.ran == [new]
+
+
+def test_keys_that_do_not_move_run_at_once() -> None:
+    before, after = joined(2)
+    cluster = Cluster(before, after, {f"k{i}": i for i in range(1000)})
+    for worker in (0, 1):
+        cluster.cut(worker)
+    stay = [f"k{i}" for i in range(1000) if after.table.owner_of(f"k{i}") != 2]
+    for key in stay:
+        cluster.message(key)
+    assert cluster.ran == stay
+    cluster.settle(Random(1))
+
+
+def test_a_frame_of_the_move_before_counts_for_nothing() -> None:
+    cluster = Cluster(*joined(1), {f"k{i}": i for i in range(50_000)})
+    cluster.cut(0)
+    while cluster.moves[0].is_busy:
+        cluster.moves[0].step()
+    taken = Header(Kind.STATES_TAKEN, 1, 0, 0, 1, 0, -1, 0, 0, 0, Origin(-1, -1, 0, 0))
+    cluster.moves[0].receive(taken, [])
+    assert not cluster.moves[0].is_busy
+    cluster.moves[0].receive(taken._replace(table_version=2), [])
+    assert cluster.moves[0].is_busy
+
+
+def test_a_state_that_can_not_travel_is_named() -> None:
+    states: dict[str, Any] = {f"k{i}": lambda: None for i in range(100)}
+    cluster = Cluster(*joined(1), states)
+    cluster.cut(0)
+    with pytest.raises(RunFailure) as failed:
+        cluster.moves[0].step()
+    error = failed.value.error
+    assert error["step"] == "s"
+    assert error["key"].startswith("'k")
+    assert "builtins.function can't move" in error["what"]
+
+
+def test_wanted_frames_hold_keys_once() -> None:
+    """Messages that wait for one key ask for it once."""
+    before, after = joined(1)
+    cluster = Cluster(before, after, {f"k{i}": i for i in range(1000)})
+    [key, *_] = (k for k in cluster.states[0].states["s"] if after.table.owner_of(k) == 1)
+    for _ in range(5):
+        cluster.message(key)
+    questions = [f for h, f in cluster.links[1, 0] if h.kind is Kind.STATES_WANTED]
+    assert [unpack_items(frames[0]) for frames in questions] == [[key]]
