@@ -71,9 +71,9 @@ class Autoscale:
             return "many", rules.largest, f"more than {rules.largest} workers"
         if workers < rules.largest:
             if mean > rules.grow_above:
-                return "load", workers + 1, f"workers were busy to {mean:.0%}"
+                return "grow", workers + 1, f"workers were busy to {mean:.0%}"
             if held_back:
-                return "lag", workers + 1, f"sources of {held_back} worker(s) lagged"
+                return "grow", workers + 1, f"sources of {held_back} worker(s) lagged"
         if workers > rules.smallest and not held_back and mean < rules.shrink_below:
             left = mean * workers / (workers - 1)
             if left < rules.grow_above:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,47 @@ def test_it_grows_when_sources_lag() -> None:
     scale.look(0, busy(2, 0.1), 1, 2)
     decision = scale.look(1_000, busy(2, 0.1), 1, 2)
     assert decision == Decision(3, "sources of 1 worker(s) lagged for 1 s")
+
+
+def test_it_grows_when_now_the_one_reason_holds_and_now_the_other() -> None:
+    scale = Autoscale(RULES)
+    scale.look(0, busy(2, 0.9), 0, 2)
+    scale.look(500, busy(2, 0.1), 1, 2)
+    decision = scale.look(1_000, busy(2, 0.9), 0, 2)
+    assert decision == Decision(3, "workers were busy to 90% for 1 s")
+
+
+def test_it_does_not_shrink_to_what_would_grow_again() -> None:
+    rules = RULES._replace(shrink_below=0.5)
+    assert decided(rules, busy(2, 0.45), 2) is None
+    assert decided(rules, busy(2, 0.39), 2) == Decision(1, "workers were busy to only 39% for 1 s")
+
+
+def test_it_does_not_shrink_while_sources_lag() -> None:
+    scale = Autoscale(RULES)
+    for now_ms in (0, 1_000):
+        assert scale.look(now_ms, busy(4, 0.1), 1, 4) is None
+
+
+@pytest.mark.parametrize(("workers", "to"), [(1, 2), (6, 4)])
+def test_it_comes_back_within_its_bounds(workers: int, to: int) -> None:
+    rules = RULES._replace(smallest=2)
+    decision = decided(rules, busy(workers, 0.5), workers)
+    assert decision is not None
+    assert decision.workers == to
+    assert f"than {to} workers" in decision.why
+
+
+def test_it_stays_at_its_bounds() -> None:
+    assert decided(RULES, busy(4, 1.0), 4) is None
+    assert decided(RULES, busy(1, 0.0), 1) is None
+
+
+def decided(rules: Rules, loads: dict[int, float], workers: int) -> Decision | None:
+    """After long enough."""
+    scale = Autoscale(rules)
+    assert scale.look(0, loads, 0, workers) is None
+    return scale.look(1_000, loads, 0, workers)
 
 
 def test_it_shrinks_when_idle_and_rests_after_a_change() -> None:
