@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from roo.core.slicing import reslice
@@ -69,8 +69,8 @@ class Placement:
 
         Keys move only to those that join and from those that leave (unless weights change), sinks
         only from those that leave; splits are shared out evenly, except those in `fixed`, which
-        move only when their reader leaves. weights: new ones. away: workers on other machines: a
-        sink moves there only when there is nobody else.
+        move only when their reader leaves. weights: new ones. away: workers on other machines:
+        sinks and fixed splits move there only when there is nobody else.
         """
         gone = set(leaves)
         workers = (*(w for w in self.workers if w not in gone), *sorted(joins))
@@ -84,26 +84,29 @@ class Placement:
             return owner if owner in near else near[hash64(sink) % len(near)]
 
         homes = {sink: home_of(sink) if home in gone else home for sink, home in self.homes.items()}
-        readers = _shared_out(self.readers, workers, frozenset(fixed))
+        readers = _shared_out(self.readers, workers, frozenset(fixed), near)
         return Placement(table, workers, homes, readers, merged)
 
 
 def _shared_out(
-    readers: Mapping[int, int], workers: tuple[int, ...], fixed: frozenset[int]
+    readers: Mapping[int, int],
+    workers: tuple[int, ...],
+    fixed: frozenset[int],
+    near: Sequence[int],
 ) -> dict[int, int]:
-    """Every split with a reader, evenly, moving as few as can be."""
+    """Every split with a reader, evenly, moving as few as can be; fixed ones go to those near."""
     has: dict[int, list[int]] = {worker: [] for worker in workers}
     orphans = []
     for split, reader in sorted(readers.items()):
         has[reader].append(split) if reader in has else orphans.append(split)
 
-    def least() -> int:
-        return min(workers, key=lambda w: (len(has[w]), w))
+    def least(among: Sequence[int]) -> int:
+        return min(among, key=lambda w: (len(has[w]), w))
 
     for split in orphans:
-        has[least()].append(split)
+        has[least(near if split in fixed else workers)].append(split)
     while True:
-        few = least()
+        few = least(workers)
         movable = {w: [s for s in has[w] if s not in fixed] for w in workers}
         most = max((w for w in workers if movable[w]), key=lambda w: (len(has[w]), -w),
                    default=few)  # fmt: skip

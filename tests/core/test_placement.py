@@ -45,6 +45,18 @@ def test_a_fixed_split_moves_only_when_its_reader_leaves() -> None:
     assert set(place.changed([1], [0], fixed=range(4)).readers.values()) == {1}
 
 
+def test_a_fixed_split_and_a_sink_go_to_another_machine_only_if_they_must() -> None:
+    """It may listen at an address that other machines do not have."""
+    place = Placement.fresh(2, ["out"], range(3))
+    there = place.changed([2, 3], [0], fixed=[0], away=[2, 3])
+    assert there.readers[0] == 1
+    assert {there.readers[1], there.readers[2]} == {2, 3}
+    assert there.homes == {"out": 1}
+    alone = there.changed([], [1], fixed=[0], away=[2, 3])
+    assert alone.readers[0] in (2, 3)
+    assert alone.homes["out"] in (2, 3)
+
+
 @given(st.data())
 def test_any_history_shares_splits_out_evenly(data: st.DataObject) -> None:
     splits = range(data.draw(st.integers(0, 9)))
