@@ -1,4 +1,4 @@
-"""Whether another machine has the same plugin code: digests of the modules that a plan names."""
+"""Whether another machine has the same plugin code: digests of the modules that a plan uses."""
 
 from __future__ import annotations
 
@@ -19,9 +19,21 @@ ABSENT = "not there"
 
 
 def modules_of(plan: Plan) -> list[str]:
-    """The modules whose functions and classes a plan names, sorted."""
+    """The modules whose functions and classes a plan names, and those of this folder that have
+    been imported with them, sorted.
+    """
     found = {m[1] for text in _texts(plan.spec) if (m := _REFERENCE.match(text))}
-    return sorted(name for name in found if name in sys.modules)
+    return sorted(name for name in sys.modules if name in found or _is_of_this_folder(name))
+
+
+def _is_of_this_folder(module: str) -> bool:
+    """Whether a module is the user's own: not Roo's, nor installed with Python."""
+    file = getattr(sys.modules[module], "__file__", None)
+    if not file or module.partition(".")[0] in ("roo", "__main__"):
+        return False
+    path = Path(file)
+    installed = any(path.is_relative_to(base) for base in (sys.prefix, sys.base_prefix))
+    return path.is_relative_to(Path.cwd()) and not installed
 
 
 def digests(modules: Iterable[str]) -> dict[str, str]:
