@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from roo.api import ConnectorError, Split
+from roo.core.changes import WORKERS_MAX
 from roo.plan.build import check, make
 from roo.plan.model import Plan
 from roo.plan.promises import Promise, promises
@@ -22,8 +23,6 @@ from roo.spec.model import PipelineSpec, SinkSpec, SourceSpec, StateSpec
 
 if TYPE_CHECKING:
     from roo.runtime.key import Key
-
-WORKERS_MAX = 256
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser, *, workers: bool = True) -> None:
@@ -177,13 +176,25 @@ def add_run_name(parser: argparse.ArgumentParser) -> None:
     add_key_option(parser)
 
 
-def key_of(arguments: argparse.Namespace) -> Key | None:
-    """The key that is named. Raises ConnectorError."""
-    if not arguments.key:
+def is_loopback(address: str) -> bool:
+    """Whether a tcp address leads to this very machine, and none else comes by it."""
+    return (urlsplit(address).hostname or "") in ("127.0.0.1", "::1", "localhost")
+
+
+def key_of(arguments: argparse.Namespace, name: str = "") -> Key | None:
+    """The key that is given; else the one that a run at the loopback address `name` made for
+    itself. Raises ConnectorError.
+    """
+    path = arguments.key
+    if not path and name.startswith("tcp:") and is_loopback(name):
+        from roo.runtime.registry import key_at
+
+        path = key_at(name)
+    if not path:
         return None
     from roo.runtime.key import read_key
 
-    return read_key(arguments.key)
+    return read_key(path)
 
 
 def promises_of(plan: Plan, *, kept: bool) -> list[Promise]:

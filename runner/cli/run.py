@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from roo.cli.common import (
     add_pipeline_options,
     check_connectors,
     complain,
+    is_loopback,
     key_of,
     load_checked,
     plan_of,
@@ -76,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 2
         plan = plan_of(spec)
         key = key_of(arguments)
-        if arguments.listen and key is None and not _is_loopback(arguments.listen):
+        if arguments.listen and key is None and not is_loopback(arguments.listen):
             print(f"error: whoever reaches {arguments.listen} could run code here; `roo key new` "
                   "makes a key: give it with --key FILE", file=sys.stderr)  # fmt: skip
             return 2
@@ -96,17 +98,20 @@ def run(arguments: argparse.Namespace) -> int:
     view = choose(arguments.status, arguments.log_format, sys.stderr, data_on_terminal=to_terminal)
     stdin_worker = 0 if any(s.type == "stdin" for s in spec.sources) else None
     try:
-        with Workers(
-            spec.workers,
-            stdin_worker=stdin_worker,
-            hear_stderr=arguments.status != "none",
-            environ=_environ(arguments.listen, key),
-        ) as workers:
+        workers = Workers(
+            spec.workers, stdin_worker=stdin_worker, hear_stderr=arguments.status != "none"
+        )
+        if arguments.listen:
+            key = key or _own_key(workers.folder)
+            workers.environ["ROO_BIND"] = urlsplit(arguments.listen).hostname or ""
+            workers.environ["ROO_KEY_FILE"] = key.path
+        with workers:
             # ZeroMQ is imported here while the workers import it as well.
             from roo.runtime.coordinator import Coordinator, ForcedExit
             from roo.runtime.registry import register
 
-            register(workers.folder, spec.name, os.getpid(), arguments.file)
+            register(workers.folder, spec.name, os.getpid(), arguments.file,
+                     arguments.listen or "")  # fmt: skip
 
             try:
                 summary = Coordinator(
@@ -119,16 +124,14 @@ def run(arguments: argparse.Namespace) -> int:
     return _say(summary, arguments)
 
 
-def _is_loopback(address: str) -> bool:
-    return (urlsplit(address).hostname or "") in ("127.0.0.1", "::1", "localhost")
+def _own_key(folder: str) -> Key:
+    """A key for one run, where only this user finds it: nothing listens without one."""
+    from roo.runtime.key import make_key, read_key
+    from roo.runtime.registry import KEY
 
-
-def _environ(listen: str | None, key: Key | None) -> dict[str, str]:
-    """What workers are told about other machines."""
-    if listen is None:
-        return {}
-    host = urlsplit(listen).hostname or ""
-    return {"ROO_BIND": host, "ROO_KEY_FILE": key.path if key is not None else ""}
+    path = Path(folder) / KEY
+    make_key(path)
+    return read_key(str(path))
 
 
 def _say(summary: Summary, arguments: argparse.Namespace) -> int:

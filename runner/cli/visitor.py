@@ -53,9 +53,11 @@ class Visitor:
         """
         self._socket.send(json.dumps({"command": command, **facts}).encode())
         while True:
-            patience_s = ANSWER_WITHIN_S
-            if not self._socket.poll(int(patience_s * 1000)):
-                raise NoAnswer(f"run {self.name} has given no sign for {patience_s:g} s")
+            if not self._socket.poll(int(ANSWER_WITHIN_S * 1000)):
+                what = f"run {self.name} has given no sign for {ANSWER_WITHIN_S:g} s"
+                if self.name.startswith("tcp://"):
+                    what += "; is it there, with --listen, and is the key its key?"
+                raise NoAnswer(what)
             answer = json.loads(self._socket.recv())
             yield answer
             if answer.get("done"):

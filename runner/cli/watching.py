@@ -88,7 +88,7 @@ def _status(arguments: argparse.Namespace) -> int:
     from roo.cli.visitor import Visitor
     from roo.status.snapshot import from_facts
 
-    with Visitor(arguments.name, key_of(arguments)) as visitor:
+    with Visitor(arguments.name, key_of(arguments, arguments.name)) as visitor:
         status = visitor.ask_once("status")["status"]
     if arguments.json:
         print(json.dumps(status))
@@ -107,17 +107,24 @@ def _stop(arguments: argparse.Namespace) -> int:
     from roo.cli.visitor import Visitor
     from roo.runtime.registry import runs
 
-    with Visitor(arguments.name, key_of(arguments)) as visitor:
-        visitor.ask_once("stop", now=arguments.now)
-        if arguments.no_wait:
-            return 0
-        deadline_s = time.monotonic() + STOP_WITHIN_S
-        while any(arguments.name in (one.name, str(one.pid)) for one in runs()):
-            if time.monotonic() > deadline_s:
-                print(f"error: {arguments.name} is still running after {STOP_WITHIN_S:g} s; "
-                      "`roo stop --now` ends it at once", file=sys.stderr)  # fmt: skip
+    deadline_s = time.monotonic() + STOP_WITHIN_S
+
+    def is_late() -> bool:
+        if late := time.monotonic() > deadline_s:
+            print(f"error: {arguments.name} is still running after {STOP_WITHIN_S:g} s; "
+                  "`roo stop --now` ends it at once", file=sys.stderr)  # fmt: skip
+        return late
+
+    wait = not arguments.no_wait
+    with Visitor(arguments.name, key_of(arguments, arguments.name)) as visitor:
+        for answer in visitor.ask("stop", now=arguments.now, wait=wait):
+            if not answer.get("done") and is_late():
                 return 1
-            time.sleep(0.05)
+    # It has said its last word; here it can be seen to be gone as well.
+    while wait and any(arguments.name in (one.name, str(one.pid)) for one in runs()):
+        if is_late():
+            return 1
+        time.sleep(0.05)
     return 0
 
 
@@ -125,27 +132,27 @@ def _top(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from roo.cli.visitor import NoAnswer, Visitor
-    from roo.runtime.registry import NoSuchRun
     from roo.status.live import LiveView
     from roo.status.plain import line
     from roo.status.snapshot import from_facts
 
     console = Console()
     view = LiveView(console) if console.is_terminal else None
-    with Visitor(arguments.name, key_of(arguments)) as visitor:
+    with Visitor(arguments.name, key_of(arguments, arguments.name)) as visitor:
+        snapshot = from_facts(visitor.ask_once("status")["status"])
         if view is not None:
             view.start()
         try:
             while True:
-                try:
-                    snapshot = from_facts(visitor.ask_once("status")["status"])
-                except (NoAnswer, NoSuchRun):
-                    break  # it has ended
                 if view is not None:
                     view.update(snapshot)
                 else:
                     print(line(snapshot), flush=True)
                 time.sleep(TOP_EVERY_S)
+                try:
+                    snapshot = from_facts(visitor.ask_once("status")["status"])
+                except NoAnswer:
+                    break  # it has ended
         finally:
             if view is not None:
                 view.stop()

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from roo.core.placement import Placement
 
+WORKERS_MAX = 256
+
 
 class Refused(Exception):
     """A change can't be made: why, and what to do."""
@@ -92,6 +94,8 @@ class Changes:
     ) -> tuple[tuple[int, ...], tuple[int, ...], Placement]:
         """(joiners, leavers, placement after it). Raises Refused."""
         joins, leaves = self._who(asked, place)
+        if any(weight < 1 for weight in asked.weights.values()):
+            raise Refused("a weight is 1 or more")
         unknown = [w for w in (*leaves, *asked.weights) if w not in (*place.workers, *joins)]
         if unknown:
             there = ", ".join(map(str, place.workers))
@@ -111,6 +115,8 @@ class Changes:
         joins = asked.joins if asked.to is None else asked.to - len(place.workers)
         if len(place.workers) + joins < 1:
             raise Refused("a run needs at least one worker; `roo stop` ends it")
+        if len(place.workers) + joins > WORKERS_MAX:
+            raise Refused(f"a run has {WORKERS_MAX} workers at most")
         newest = tuple(sorted(place.workers)[joins:]) if joins < 0 else ()
         leaves = tuple(dict.fromkeys((*asked.leaves, *newest)))
         return tuple(range(self._free, self._free + max(joins, 0))), leaves

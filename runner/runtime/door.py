@@ -58,7 +58,14 @@ class Door:
             answer = self._answer(say, request)
         except Refused as error:
             answer = {"done": True, "why_not": str(error)}
-        except (ValueError, KeyError, TypeError, IndexError):
+        except (
+            LookupError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            ValueError,
+            RecursionError,
+        ):
             answer = {"done": True, "why_not": "this is not a request that this Roo knows"}
         if answer is not None:
             _tell(say, answer)
@@ -71,8 +78,13 @@ class Door:
         if command == "status":
             return {"done": True, "status": self._run.status()}
         if command == "stop":
-            _tell(say, {"done": True})  # before: `now` ends this process
-            self._run.stop(now=bool(request.get("now")))
+            now = bool(request.get("now"))
+            if request.get("wait") and not now:
+                self._number += 1
+                self._askers[self._number] = say
+            else:
+                _tell(say, {"done": True})  # before: `now` ends this process
+            self._run.stop(now=now)
             return None
         if command != "change":
             raise KeyError(command)
@@ -82,7 +94,8 @@ class Door:
             weights = {**self._run.weights_of_file(), **weights}
         if request.get("by_load"):
             weights = self._run.weights_by_load()
-        asked = Asked(self._number, request.get("to"), int(request.get("joins", 0)),
+        to = request.get("to")
+        asked = Asked(self._number, None if to is None else int(to), int(request.get("joins", 0)),
                       tuple(map(int, request.get("leaves", ()))), weights)  # fmt: skip
         if request.get("dry_run"):
             before, after = self._run.preview(asked)
@@ -92,6 +105,10 @@ class Door:
         return None
 
     # Telling askers
+
+    def follow(self, number: int, say: Say) -> None:
+        """Whoever asked for a change by another way hears what becomes of it all the same."""
+        self._askers[number] = say
 
     def tell(self, effect: ChangeBegun | ChangeQueued | ChangeOver, moves: list[MovedIn]) -> None:
         """What has become of a change."""
@@ -103,22 +120,23 @@ class Door:
             case ChangeQueued(_, ahead):
                 answer = {"queued": True, "ahead": ahead}
             case ChangeOver(_, why_not):
-                self._under_way = None
+                if self._under_way is not None and self._under_way[0] == effect.number:
+                    self._under_way = None
                 answer = {"done": True, "why_not": why_not, **facts_of_move(moves)}
                 self._askers.pop(effect.number, None)
         if asker is not None:
             _tell(asker, answer)
 
     def tell_progress(self) -> None:
-        """How far the change under way is."""
-        if self._under_way is None:
-            return
-        number, expected = self._under_way
-        asker = self._askers.get(number)
-        if asker is not None:
+        """To everyone who waits: how far the change under way is, or that theirs still waits."""
+        under_way, expected = self._under_way or (None, 0.0)
+        for number, say in self._askers.items():
+            if number != under_way:
+                _tell(say, {"waiting": True})
+                continue
             keys, size_bytes = self._run.moved_so_far
             of = max(round(expected), keys)
-            _tell(asker, {"progress": True, "keys": keys, "of": of, "bytes": size_bytes})
+            _tell(say, {"progress": True, "keys": keys, "of": of, "bytes": size_bytes})
 
     def plan(self, before: Placement, after: Placement) -> dict[str, Any]:
         """Intervals, shares, keys and bytes of each worker, before and after; keys and bytes

@@ -25,7 +25,8 @@ class Workers:
 
     stdin_worker: the one that gets this process's stdin. hear_stderr: what workers write to stderr
     (a plugin's prints, a crash) comes through pipes, for a view that owns the terminal; else they
-    write to this process's own. environ: what they find in their environment besides.
+    write to this process's own. environ: what they find in their environment, this process's and
+    what is given besides.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Workers:
     ) -> None:
         self.count = count
         self.attempt = 1
-        self._environ = {**os.environ, **(environ or {})}
+        self.environ = {**os.environ, **(environ or {})}
         self.stdin_worker = stdin_worker
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self._dismissed: dict[int, subprocess.Popen[bytes]] = {}
@@ -86,7 +87,7 @@ class Workers:
                     stdin=None if index == self.stdin_worker else subprocess.DEVNULL,
                     stderr=subprocess.PIPE if self._hear_stderr else None,
                     pass_fds=(self._lifeline_end,),
-                    env=self._environ,
+                    env=self.environ,
                 )
         finally:
             for number, handler in before.items():
