@@ -76,10 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     request = arguments.request(arguments)
     try:
-        with Visitor(arguments.name, key_of(arguments)) as visitor:
+        with Visitor(arguments.name, key_of(arguments, arguments.name)) as visitor:
             if arguments.dry_run:
                 answer = visitor.ask_once("change", dry_run=True, **request)
-                return _show_plan(answer, arguments)
+                return show_plan(answer, as_json=arguments.json)
             return _follow(visitor, request, arguments)
     except NoSuchRun as error:
         print(f"error: {error}", file=sys.stderr)
@@ -92,30 +92,46 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _follow(visitor: Any, request: dict[str, Any], arguments: argparse.Namespace) -> int:
-    begun_s, progress, intervals = time.monotonic(), _Progress(), 0
+    following = Following(quiet=arguments.json)
     for answer in visitor.ask("change", **request):
-        if answer.get("queued"):
-            _say(f"waiting: {answer['ahead']} change(s) come first")
-        elif answer.get("begun"):
-            intervals = answer["intervals_moved"]
-            _say(f"moving {intervals} interval(s), "
-                 f"about {answer['keys_to_move']:,} keys")  # fmt: skip
-        elif answer.get("progress"):
-            progress.show(answer["keys"], answer["of"], answer["bytes"])
-        if arguments.no_wait and not answer.get("done"):
-            return 0
-    progress.end()
-    answer["seconds"] = round(time.monotonic() - begun_s, 3)
-    answer["intervals_moved"] = intervals
-    why_not = answer.get("why_not")
+        following.take(answer)
+        if arguments.no_wait:
+            break
     if arguments.json:
         print(json.dumps({k: v for k, v in answer.items() if k != "done"}))
-    if why_not:
-        _say(f"error: {why_not}")
-        return 1
-    if not arguments.json:
-        _say(_result(answer))
-    return 0
+    return 1 if answer.get("why_not") else 0
+
+
+class Following:
+    """Says on stderr what becomes of changes, one after the other. quiet: but for results."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._begun_s: float | None = None
+        self._progress = _Progress()
+        self._intervals = 0
+        self._quiet = quiet
+
+    def take(self, answer: dict[str, Any]) -> None:
+        """One answer of the run. The last one gets what was found out on the way."""
+        now_s = time.monotonic()
+        self._begun_s = now_s if self._begun_s is None else self._begun_s
+        if answer.get("queued"):
+            _say(f"waiting: {answer['ahead']} change(s) come first" if answer["ahead"]
+                 else "waiting for all workers to be there")  # fmt: skip
+        elif answer.get("begun"):
+            self._intervals, self._progress = answer["intervals_moved"], _Progress()
+            _say(f"moving {self._intervals} interval(s), about {answer['keys_to_move']:,} keys")
+        elif answer.get("progress"):
+            self._progress.show(answer["keys"], answer["of"], answer["bytes"])
+        elif answer.get("done"):
+            self._progress.end()
+            answer["seconds"] = round(now_s - self._begun_s, 3)
+            answer["intervals_moved"] = self._intervals
+            self._begun_s, self._intervals = None, 0
+            if answer["why_not"]:
+                _say(f"error: {answer['why_not']}")
+            elif not self._quiet:
+                _say(_result(answer))
 
 
 def _result(answer: dict[str, Any]) -> str:
@@ -129,11 +145,12 @@ def _result(answer: dict[str, Any]) -> str:
     )
 
 
-def _show_plan(answer: dict[str, Any], arguments: argparse.Namespace) -> int:
+def show_plan(answer: dict[str, Any], *, as_json: bool) -> int:
+    """Print what a change would come to; the exit code."""
     if answer.get("why_not"):
         _say(f"error: {answer['why_not']}")
         return 1
-    if arguments.json:
+    if as_json:
         print(json.dumps({k: v for k, v in answer.items() if k != "done"}))
         return 0
     print("worker      share            intervals    keys (about)                 bytes (about)")

@@ -113,6 +113,11 @@ class CoordinatorCore:
         """The workers that there will be after the change under way, or are."""
         return self.change.after.workers if self.change is not None else self.placement.workers
 
+    def is_joining(self, worker: int) -> bool:
+        """Whether a worker is still to join: the run can do without it."""
+        change = self.change
+        return change is not None and not change.opened and worker in change.joins
+
     def handle(self, event: Event) -> list[Effect]:
         """Take one event in; the effects are to be performed in order."""
         transition = _TRANSITIONS.get((self.phase, type(event)))
@@ -273,7 +278,7 @@ class CoordinatorCore:
         self.placement, self.change = change.after, None
         effects: list[Effect] = [ChangeOver(change.number, "")]
         if change.leaves:
-            effects.insert(0, Dismiss(change.leaves, done=True))
+            effects.append(Dismiss(change.leaves, ""))
         if self._ended == set(self.placement.workers):
             self._ending = self._ending or Outcome.FINISHED
         return [*effects, *self._go_on()]
@@ -282,7 +287,7 @@ class CoordinatorCore:
         """Before its barrier has opened: its joiners go, everything stays as it is."""
         change, self.change = self.change, None
         assert change is not None
-        effects: list[Effect] = [Dismiss(change.joins, done=False)] if change.joins else []
+        effects: list[Effect] = [Dismiss(change.joins, why)] if change.joins else []
         return [*effects, ChangeOver(change.number, why)]
 
     def _refuse_changes(self, why: str) -> list[Effect]:
@@ -355,8 +360,8 @@ class CoordinatorCore:
         })  # fmt: skip
 
     def _worker_lost(self, event: WorkerLost) -> list[Effect]:
-        what, change = f"worker {event.worker} {event.why}", self.change
-        if change is not None and not change.opened and event.worker in change.joins:
+        what = f"worker {event.worker} {event.why}"
+        if self.is_joining(event.worker):
             dropped = self._drop_change(what)
             return [*dropped, *(self._begin_change() if self.phase is Phase.RUNNING else [])]
         return self._lost(what, event.worker)

@@ -180,12 +180,12 @@ class ShareSplits(NamedTuple):
 
 
 class Dismiss(NamedTuple):
-    """These workers are out of it. done: they have handed everything over and exit by themselves;
-    else they are ended.
+    """These workers are out of it. why: "" where they have handed everything over and exit by
+    themselves; else they are ended.
     """
 
     workers: tuple[int, ...]
-    done: bool
+    why: str
 
 
 class ChangeBegun(NamedTuple):

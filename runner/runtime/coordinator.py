@@ -160,7 +160,7 @@ class Coordinator:
         # Who asked for a change to join from another machine; how its workers get to run there.
         self._asking: dict[int, Host] = {}
         self._exited_elsewhere: dict[int, int] = {}
-        self._next_number = -1
+        self._next_number = 0
         self._refused = 0
         self._autoscale = _autoscale(plan)
         self._heard_s = dict.fromkeys(place.workers, self._started_s)
@@ -252,6 +252,7 @@ class Coordinator:
             return self._with_last_words(self._summary)
         except ForcedExit:
             self._door.close(GOODBYE_MS)  # whoever asked for it gets the answer
+            self._lines.close(GOODBYE_MS)
             raise
         finally:
             for number, handler in handlers.items():
@@ -273,14 +274,21 @@ class Coordinator:
 
     def _host_joins(self, host: Host) -> None:
         """Another machine offers workers: they join as any others do."""
-        asked = Asked(self._next_number, joins=host.wants, away=True)
-        self._next_number -= 1  # the door's numbers go up
+        asked = Asked(self._number_of(host), joins=host.wants, away=True)
         self._asking[asked.number] = host
         self.change(asked)
 
     def _host_leaves(self, host: Host) -> None:
-        self.change(Asked(self._next_number, leaves=tuple(host.workers)))
-        self._next_number -= 1
+        if host.workers:
+            self.change(Asked(self._number_of(host), leaves=tuple(host.workers)))
+        else:  # they have not been started yet, and never will be
+            self._hosts.end(host, "")
+
+    def _number_of(self, host: Host) -> int:
+        """A number for a change that a machine asks for; it hears what becomes of it."""
+        self._next_number -= 1  # the door's numbers go up
+        self._door.follow(self._next_number, partial(self._hosts.answer, host))
+        return self._next_number
 
     def _host_exited(self, worker: int, attempt: int, code: int) -> None:
         """Its last words may still be on the way: it is lost at the next look but one."""
@@ -428,6 +436,8 @@ class Coordinator:
                 self._handle(core.BarrierReported(worker, barrier))
             case control.Settled(barrier):
                 self._handle(core.Settled(worker, barrier))
+            case control.Failed(error) if self._core.is_joining(worker):
+                self._handle(core.WorkerLost(worker, f"could not start: {error['what']}"))
             case control.Failed(error):
                 self._handle(core.RunFailed({"worker": worker, **error}))
             case control.Quit():
@@ -466,8 +476,8 @@ class Coordinator:
                     self._start(effect)
                 case core.ShareSplits(after):
                     self._share_splits(after)
-                case core.Dismiss(workers, done):
-                    self._dismiss(workers, done)
+                case core.Dismiss(workers, why):
+                    self._dismiss(workers, why)
                 case core.ChangeBegun() | core.ChangeQueued() | core.ChangeOver():
                     self._tell_of_change(effect)
                 case core.Commit(barrier):
@@ -521,6 +531,9 @@ class Coordinator:
         self._ever |= set(start.workers)
         change = self._core.change
         host = self._asking.pop(change.number, None) if change is not None else None
+        if host is not None and not self._hosts.has(host):
+            self._handle(core.WorkerLost(start.workers[0], "left before its turn came"))
+            return
         if host is not None:
             self._hosts.spawn(host, start.workers, self._core.attempt)
         else:
@@ -535,12 +548,12 @@ class Coordinator:
             positions = {split: self._offsets[split][0] for split in sorted(new)}
             self._send(worker, control.Splits(positions))
 
-    def _dismiss(self, workers: tuple[int, ...], done: bool) -> None:
+    def _dismiss(self, workers: tuple[int, ...], why: str) -> None:
         for worker in workers:
-            if done:
+            if not why:
                 self._send(worker, control.Exit())
-            self._workers.dismiss(worker, kill=not done)
-            self._hosts.dismiss(worker, kill=not done)
+            self._workers.dismiss(worker, kill=bool(why))
+            self._hosts.dismiss(worker, why)
             self._tally.left(worker)
             for known in (
                 self._exited_elsewhere,
@@ -650,6 +663,7 @@ class Coordinator:
     def _look(self, now_s: float) -> None:
         """Show how it goes; see to what nobody reports."""
         self._view.update(self._tally.snapshot(self._core.phase.value, now_s))
+        self._door.tell_progress()
         if self._restart_at_s is not None:
             if now_s >= self._restart_at_s:
                 self._respawn()
@@ -659,8 +673,11 @@ class Coordinator:
             if worker in self._gone:
                 self._lost(worker, say_exit(code))
             self._gone.add(worker)
-        for host in self._hosts.look(now_s, self._plan.spec.cluster.timeout_s):
-            self._event(f"{host.name} has given no sign of life: its workers start again here")
+        timeout_s = self._plan.spec.cluster.timeout_s
+        for host in self._hosts.look(now_s, timeout_s):
+            if host.workers:
+                self._event(f"{host.name} has given no sign of life: its workers start again here")
+                self._lost(min(host.workers), f"gave no sign of life for {timeout_s:g} s")
         for worker, process in self._workers.left():
             if process.stderr is not None:
                 fileno = process.stderr.fileno()
@@ -673,7 +690,7 @@ class Coordinator:
                 self._event(f"worker {worker}, which had left, {say_exit(process.returncode)}")
         starting = self._core.phase is Phase.STARTING
         if starting or self._commits is not None:
-            patience_s = SIGN_OF_LIFE_S if starting else self._plan.spec.cluster.timeout_s
+            patience_s = SIGN_OF_LIFE_S if starting else timeout_s
             for worker, heard_s in list(self._heard_s.items()):
                 if now_s - heard_s > patience_s:
                     what = f"gave no sign of life for {patience_s:g} s"
@@ -690,7 +707,6 @@ class Coordinator:
                 self._handle(core.WorkerLost(worker, why))
             else:
                 self._handle(core.WorkerReady(worker))
-        self._door.tell_progress()
         self._scale_by_itself(now_s)
         if self._core.phase in (Phase.DRAINING, Phase.SETTLING):
             self._see_to_progress(now_s)
@@ -708,8 +724,8 @@ class Coordinator:
         decision = self._autoscale.look(int(now_s * 1000), loads, held_back, len(place.workers))
         if decision is not None:
             self._event(f"autoscale to {decision.workers} workers: {decision.why}")
-            self.change(Asked(self._next_number, to=decision.workers))
             self._next_number -= 1
+            self.change(Asked(self._next_number, to=decision.workers))
 
     def _lost(self, worker: int, why: str) -> None:
         """A worker is gone: what was it at?"""

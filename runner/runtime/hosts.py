@@ -74,6 +74,12 @@ class HostLeave(NamedTuple):
     """Its workers are to leave, each in peace."""
 
 
+class HostNews(NamedTuple):
+    """What has become of the change that it asked for: an answer of the door, as JSON."""
+
+    answer: bytes
+
+
 class HostPing(NamedTuple):
     """A sign of life, both ways."""
 
@@ -154,6 +160,10 @@ class Hosts:
             self._checkpoints, token, self._plan.spec.cluster.timeout_s,
         ))  # fmt: skip
 
+    def has(self, host: Host) -> bool:
+        """Whether a machine is still there."""
+        return host.peer in self._hosts
+
     def host_of(self, worker: int) -> Host | None:
         """The machine that a worker runs on; None: this one."""
         return next((host for host in self._hosts.values() if worker in host.workers), None)
@@ -175,16 +185,22 @@ class Hosts:
             left = [worker for worker in left if worker not in mine]
         return left
 
-    def dismiss(self, worker: int, *, kill: bool) -> None:
-        """A worker is not needed any more; its machine neither, if that was its last."""
+    def answer(self, host: Host, packed: bytes) -> None:
+        """Tell a machine what has become of the change that it asked for."""
+        self._say(host.peer, HostNews(packed))
+
+    def dismiss(self, worker: int, why: str) -> None:
+        """A worker is not needed any more; its machine neither, if that was its last. why: it is
+        to be ended; "": it exits by itself.
+        """
         host = self.host_of(worker)
         if host is None:
             return
         host.workers.discard(worker)
-        if kill:
+        if why:
             self._say(host.peer, HostKill((worker,)))
         if not host.workers:
-            self.end(host, "the change was given up" if kill else "")
+            self.end(host, why)
 
     def kill(self) -> None:
         """End every worker elsewhere."""

@@ -8,6 +8,7 @@ coordinator gives no sign of life.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import platform
@@ -32,6 +33,7 @@ from roo.runtime.hosts import (
     HostJoin,
     HostKill,
     HostLeave,
+    HostNews,
     HostPing,
     HostSpawn,
     HostWelcome,
@@ -48,8 +50,9 @@ GOODBYE_MS = 500
 class Joining:
     """One stay. `stay` returns when the run needs this machine no more.
 
-    say: shows a line. advertise: the address at which others reach this machine; None: the one that
-    leads to the coordinator. Raises ConnectorError for what stands in the way.
+    say: shows a line. news: shows an answer of the run's door to what this machine asked for: to
+    join, later to leave. advertise: the address at which others reach this machine; None: the one
+    that leads to the coordinator. Raises ConnectorError for what stands in the way.
     """
 
     def __init__(
@@ -59,11 +62,13 @@ class Joining:
         key: Key | None,
         advertise: str | None,
         say: Callable[[str], None],
+        news: Callable[[dict[str, Any]], None],
     ) -> None:
         self._address = address
         self._count = workers
         self._key = key
         self._say = say
+        self._news = news
         self._advertise = advertise or _way_to(address)
         self._timeout_s = ANSWER_WITHIN_S
         self._signals = 0
@@ -137,6 +142,8 @@ class Joining:
                 case HostEnd(why):
                     workers.kill()
                     raise ConnectorError(f"the run let this machine go: {why}", environment=True)
+                case HostNews(answer):
+                    self._news(json.loads(answer))
                 case HostPing():
                     self._tell(HostPing())
             for worker, code in workers.exited():

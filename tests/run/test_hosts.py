@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import secrets
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from roo.runtime.registry import find
 from tests.run.harness import ROO, children, run, until
 from tests.run.live import DETECTOR, DETECTOR_PIPELINE, Live, check_detector
 
@@ -30,14 +32,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+# A plugin that does not load, or takes its time, for as long as the test wants it.
+SLOW = """
+import os, time
+while os.path.exists("slow"):
+    time.sleep(0.01)
+if os.path.exists("broken"):
+    raise ImportError("a library is missing here")
+"""
+
+
 class Listening(Live):
     """A run of two workers that listens, with a key."""
 
-    def __init__(self, folder: Path, pipeline: str = DETECTOR_PIPELINE) -> None:
+    def __init__(
+        self, folder: Path, pipeline: str = DETECTOR_PIPELINE, plugin: str = DETECTOR
+    ) -> None:
         self.port = free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
         assert run(folder, "key", "new", "a.key").returncode == 0
-        super().__init__(folder, pipeline, DETECTOR, "--workers", "2", "--listen", self.address,
+        super().__init__(folder, pipeline, plugin, "--workers", "2", "--listen", self.address,
                          "--key", "a.key")  # fmt: skip
 
     def join(
@@ -73,7 +87,10 @@ def test_a_machine_joins_and_its_workers_leave(live: Listening) -> None:
     live.change(leaves=[0, 2])
     assert process.poll() is None
     live.change(leaves=[3])
-    assert "not needed any more" in end(process, 0)
+    said = end(process, 0)
+    assert re.search(r"moving \d+ interval\(s\), about [\d,]+ keys", said), said
+    assert re.search(r"moved \d+ interval\(s\), [\d,]+ keys .* longest pause \d+ ms", said), said
+    assert "not needed any more" in said
     live.stop()
     assert check_detector(live.folder / "out.txt") > 0
 
@@ -101,7 +118,9 @@ def test_a_machine_that_nobody_reaches_does_not_join(live: Listening) -> None:
 def test_a_machine_is_asked_to_leave_by_its_own_terminal(live: Listening) -> None:
     process = live.joined()
     process.send_signal(signal.SIGINT)
-    assert "leaving" in end(process, 0)
+    said = end(process, 0)
+    assert "leaving" in said
+    assert said.count("moved ") == 2  # as it came and as it went
     assert live.workers() == [0, 1]
     assert "start again" not in live.stop()
     check_detector(live.folder / "out.txt")
@@ -134,12 +153,68 @@ def test_a_whole_machine_dies(tmp_path: Path) -> None:
     check_detector(tmp_path / "out.txt")
 
 
+def test_a_machine_falls_silent_while_its_worker_lives(tmp_path: Path) -> None:
+    """Nobody would start that worker again, should it end: the run goes on without the machine."""
+    with Listening(tmp_path, DETECTOR_PIPELINE + "cluster: {timeout: 2s}\n") as live:
+        process = live.joined()
+        process.send_signal(signal.SIGSTOP)
+        live.until_said("worker 2 gave no sign of life for 2 s: all workers start again from")
+        live.until_going()
+        assert live.pid_of(2) in children(live.process.pid)
+        process.send_signal(signal.SIGCONT)
+        assert "has given no sign" in end(process, 3)
+        live.stop()
+    check_detector(tmp_path / "out.txt")
+
+
+def test_joiners_that_can_not_start_leave_the_run_as_it_was(tmp_path: Path) -> None:
+    with Listening(tmp_path, plugin=SLOW + DETECTOR) as live:
+        (tmp_path / "broken").touch()
+        done = run(tmp_path, "scale", live.name, "+2")
+        assert done.returncode == 1
+        assert re.search(r"worker [23] could not start: .*a library is missing here", done.stderr)
+        said = end(live.join(), 3)
+        assert re.search(r"worker 4 could not start: .*a library is missing here", said)
+        assert live.workers() == [0, 1]
+        (tmp_path / "broken").unlink()
+        live.change(joins=1)
+        assert "start again" not in live.stop()
+    check_detector(tmp_path / "out.txt")
+
+
+def test_a_machine_waits_for_its_turn_and_thinks_better_of_it(tmp_path: Path) -> None:
+    with Listening(tmp_path, plugin=SLOW + DETECTOR) as live:
+        (tmp_path / "slow").touch()
+        live.begin_change(joins=1)
+        process = live.join("--workers", "2")
+        assert process.stderr is not None
+        said = b""
+        while b"waiting: 1 change(s) come first" not in said:
+            said += process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert "not needed any more" in end(process, 0)
+        (tmp_path / "slow").unlink()
+        live.until_said("worker 3 left before its turn came")
+        assert live.workers() == [0, 1, 2]
+        assert "start again" not in live.stop()
+    check_detector(tmp_path / "out.txt")
+
+
+def test_a_plan_for_a_machine_changes_nothing(live: Listening) -> None:
+    done = run(live.folder, "join", live.address, "--key", "a.key", "--workers", "2", "--dry-run")
+    assert done.returncode == 0
+    assert re.search(r"\d+ intervals and about \d+ keys move", done.stdout), done.stdout
+    assert re.search(r"^ +3 +0.0% ->  25.0%", done.stdout, re.M), done.stdout
+    assert live.workers() == [0, 1]
+
+
 def test_a_run_is_looked_at_and_stopped_from_elsewhere(live: Listening) -> None:
     at = [live.address, "--key", "a.key"]
     assert live.name in run(live.folder, "status", *at).stdout
     assert run(live.folder, "scale", at[0], "3", *at[1:]).returncode == 0
     assert len(live.workers()) == 3
     assert run(live.folder, "stop", *at).returncode == 0
+    assert run(live.folder, "top", *at).returncode == 3
     live.process.wait(20)
     check_detector(live.folder / "out.txt")
 
@@ -234,6 +309,79 @@ def test_whatever_knocks_the_run_goes_on(live: Listening) -> None:
     check_detector(live.folder / "out.txt")
 
 
+class Bomb:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, (f"open({str(self.path)!r}, 'w')",)
+
+
+def ports_of(pids: list[int]) -> set[int]:
+    """The TCP ports at which processes listen."""
+    inodes = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                inodes.add(str(link.readlink()))
+            except OSError:
+                continue
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = [(row[1], f"socket:[{row[9]}]") for row in rows if row[3] == "0A"]
+    return {int(where.partition(":")[2], 16) for where, inode in listening if inode in inodes}
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+def test_nothing_is_unpickled_from_strangers(tmp_path: Path, with_key: bool) -> None:
+    """On no port of the run, by no kind of socket and name; without a key it makes its own."""
+    port = free_port()
+    words = ["--workers", "2", "--listen", f"tcp://127.0.0.1:{port}"]
+    if with_key:
+        assert run(tmp_path, "key", "new", "a.key").returncode == 0
+        words += ["--key", "a.key"]
+    bomb = pickle.dumps(Bomb(tmp_path / "unpickled"))
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR, *words) as live:
+        ports = ports_of([live.process.pid, *children(live.process.pid)])
+        assert port in ports
+        assert len(ports) == 3
+        for port in ports:
+            for kind in (zmq.DEALER, zmq.PUSH):
+                for name in (b"worker-1-0", b"host-1", b"visitor-1", b"anything"):
+                    stranger = context.socket(kind)
+                    stranger.linger = 0
+                    stranger.identity = name
+                    stranger.connect(f"tcp://127.0.0.1:{port}")
+                    stranger.send_multipart([bomb] * (2 if kind == zmq.PUSH else 1))
+        live.until_said("without the cluster key was refused")
+        live.wait_for_output(more_than=(tmp_path / "out.txt").stat().st_size)
+        live.change(joins=1)
+        context.destroy(0)
+        assert "start again" not in live.stop()
+    assert not (tmp_path / "unpickled").exists()
+    check_detector(tmp_path / "out.txt")
+
+
+def test_on_one_machine_the_key_is_found(tmp_path: Path) -> None:
+    """A run that listens on the loopback interface makes itself one, for this user alone."""
+    at = f"tcp://127.0.0.1:{free_port()}"
+    with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR, "--listen", at) as live:
+        command = [*ROO, "join", at]
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
+        until(lambda: len(live.workers()) == 2, "a worker to join")
+        assert live.name in run(tmp_path, "status", at).stdout
+        [key] = Path(find(live.name).folder).glob("*.key")
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+        assert run(tmp_path, "stop", at).returncode == 0
+        end(process, 0)
+        live.process.wait(20)
+        until(lambda: not key.exists(), "the key to be gone")
+    check_detector(tmp_path / "out.txt")
+
+
 # What has to be the same
 
 
@@ -248,6 +396,8 @@ def test_other_plugin_code_is_refused_and_both_are_shown(live: Listening, tmp_pa
     said = end(live.join(folder=other), 3)
     digests = [word for word in said.replace(",", " ").split() if len(word) == 32]
     assert len(set(digests)) == 2
+    (other / "plug.py").write_text(DETECTOR)
+    assert "plugin module plug" not in end(live.join(folder=other), 3)
     assert live.workers() == [0, 1]
 
 

@@ -540,9 +540,10 @@ class World:
                     self.join(effect)
                 case c.ShareSplits(after):
                     self.share(after)
-                case c.Dismiss(workers, done):
+                case c.Dismiss(workers, why):
                     for index in workers:
-                        if done and (self.workers[index].outgoing or self.workers[index].reporting):
+                        leaver = self.workers[index]
+                        if not why and (leaver.outgoing or leaver.reporting):
                             raise Wrong(f"seed {self.seed}: {index} leaves with something left")
                         self.workers.pop(index, None)
                         for ends in [ends for ends in self.links if index in ends]:
