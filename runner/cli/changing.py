@@ -122,7 +122,7 @@ class Following:
             self._intervals, self._progress = answer["intervals_moved"], _Progress()
             _say(f"moving {self._intervals} interval(s), about {answer['keys_to_move']:,} keys")
         elif answer.get("progress"):
-            self._progress.show(answer["keys"], answer["of"], answer["bytes"])
+            self._progress.show(answer)
         elif answer.get("done"):
             self._progress.end()
             answer["seconds"] = round(now_s - self._begun_s, 3)
@@ -177,8 +177,9 @@ class _Progress:
         self._begun_s = self._said_s = time.monotonic()
         self._open = False
 
-    def show(self, keys: int, of: int, size_bytes: int) -> None:
-        """So many keys of about so many have moved, and how large they were."""
+    def show(self, answer: dict[str, Any]) -> None:
+        """So many keys of about so many have moved, how large they were, and who is busy."""
+        keys, of, size_bytes = answer["keys"], answer["of"], answer["bytes"]
         now_s = time.monotonic()
         terminal = sys.stderr.isatty()
         if not terminal and now_s - self._said_s < 2.0:
@@ -187,7 +188,8 @@ class _Progress:
         left = ""
         if 0 < keys < of:
             left = f", {(now_s - self._begun_s) * (of - keys) / keys:.0f} s left"
-        line = f"{keys:,} of about {of:,} keys, {size_bytes / 1e6:.1f} MB{left}"
+        doing = f"; {answer['doing']}" if answer["doing"] else ""
+        line = f"{keys:,} of about {of:,} keys, {size_bytes / 1e6:.1f} MB{left}{doing}"
         print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n",
               file=sys.stderr, flush=True)  # fmt: skip
         self._open = terminal

@@ -297,17 +297,17 @@ class CoordinatorCore:
         return effects
 
     def _look_at_change(self) -> list[Effect]:
-        """Give up what takes too long."""
+        """Give up what takes too long. A move that can't be taken back is waited for."""
         change = self.change
         if change is None or self._now_ms - change.seen_ms < CHANGE_TIMEOUT_MS:
             return []
         seconds = f"{CHANGE_TIMEOUT_MS // 1000} s"
         if change.opened:
-            return self._lost(f"a move that got nowhere for {seconds}", -1)
+            durable = self._durability is not None
+            return self._lost(f"a move that got nowhere for {seconds}", -1) if durable else []
         late = ", ".join(map(str, sorted(set(change.joins) - change.ready)))
-        if not late:
-            return []
-        return [*self._drop_change(f"worker {late} was not ready after {seconds}"),
+        why = f"worker {late} was not ready" if late else "a checkpoint was not over"
+        return [*self._drop_change(f"{why} after {seconds}"),
                 *(self._begin_change() if self.phase is Phase.RUNNING else [])]  # fmt: skip
 
     def _stop_now(self, event: StopRequested | StdoutClosed) -> list[Effect]:

@@ -330,6 +330,10 @@ class Coordinator:
         keys = sum(latest.keys.values()) if latest is not None else 0
         return latest.size_bytes / keys if latest is not None and keys else None
 
+    def doing(self) -> str:
+        """What workers have been busy with for longer than a second: a change waits for them."""
+        return self._tally.doing()
+
     @property
     def moved_so_far(self) -> tuple[int, int]:
         """(keys, bytes) that have come in the move under way."""

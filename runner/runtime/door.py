@@ -136,7 +136,9 @@ class Door:
                 continue
             keys, size_bytes = self._run.moved_so_far
             of = max(round(expected), keys)
-            _tell(say, {"progress": True, "keys": keys, "of": of, "bytes": size_bytes})
+            doing = self._run.doing()
+            _tell(say, {"progress": True, "keys": keys, "of": of, "bytes": size_bytes,
+                        "doing": doing})  # fmt: skip
 
     def plan(self, before: Placement, after: Placement) -> dict[str, Any]:
         """Intervals, shares, keys and bytes of each worker, before and after; keys and bytes

@@ -10,6 +10,7 @@ from roo.core.placement import Placement
 from roo.core.run_events import (
     BarrierReported,
     ChangeAsked,
+    ChangeOver,
     Committed,
     Durability,
     End,
@@ -27,6 +28,7 @@ from roo.core.run_events import (
     Start,
     StdoutClosed,
     StopRequested,
+    Tick,
     WorkerLost,
     WorkerReady,
 )
@@ -87,6 +89,17 @@ def test_the_report_of_another_barrier_counts_for_nothing() -> None:
     core = core_in(Phase.DRAINING)
     core.handle(BarrierReported(0, 7))
     assert core.handle(BarrierReported(1, 1)) == []
+
+
+def test_a_move_is_waited_for_where_nothing_is_kept() -> None:
+    """There is no way back, and whatever holds it up may yet come to an end."""
+    core = core_in(Phase.RUNNING)
+    core.handle(ChangeAsked(Asked(1, leaves=(0,))))
+    core.handle(BarrierReported(0, 1))
+    assert core.handle(Tick(10**9)) == []
+    core.handle(BarrierReported(1, 1))
+    assert ChangeOver(1, "") in core.handle(MovedIn(1, 2))
+    assert core.placement.workers == (1,)
 
 
 @pytest.mark.parametrize("phase", [Phase.STARTING, Phase.RUNNING, Phase.DRAINING])

@@ -71,6 +71,8 @@ def test_any_history_shares_splits_out_evenly(data: st.DataObject) -> None:
         assert sum(counts) == len(splits)
         assert max(counts) - min(counts) <= 1
         assert set(after.workers) == (set(place.workers) - leaves) | set(joins)
+        home = place.homes["a"]
+        assert after.homes["a"] == home or home in leaves
         stayed = set(place.workers) - leaves
         moved = [s for s in splits if place.readers[s] != after.readers[s]]
         if not joins:  # only what the leavers read

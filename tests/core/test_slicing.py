@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from xxhash import xxh3_64_hexdigest
 
 from roo.core.slicing import moved, reslice
 from roo.core.table import RING, Table
@@ -121,18 +122,64 @@ GOLDEN = [
     "v2: 0 0000000000000000, 2 5555555555555556, 1 8000000000000000, 2 d555555555555555",
     "v3: 0 0000000000000000, 3 4000000000000000, 2 5555555555555556, 3 6aaaaaaaaaaaaaab, "
     "1 8000000000000000, 3 c000000000000000, 2 d555555555555555",
+    "v4: 0 0000000000000000, 3 4000000000000000, 2 5555555555555556, 3 6aaaaaaaaaaaaaab, "
+    "2 9555555555555555, 0 aaaaaaaaaaaaaaaa, 3 c000000000000000, 2 d555555555555555",
+    "v5: 2 0000000000000000, 4 0000000000000001, 3 4000000000000000, 2 5555555555555556, "
+    "3 6aaaaaaaaaaaaaab, 2 9555555555555555, 4 aaaaaaaaaaaaaaaa, 3 c000000000000000, "
+    "2 d555555555555555",
+    "v6: 3 0000000000000000",
 ]
 
 
 def test_a_worked_example_with_golden_numbers() -> None:
-    """Two workers, then a third, then a fourth: no release may place keys otherwise."""
+    """Two workers, a third, a fourth; one leaves, one comes for another, and one stays alone: no
+    release may place keys otherwise.
+    """
     table, lines = Table.equal(2), []
-    for count in (2, 3, 4):
-        if count > 2:
-            table = reslice(table, dict.fromkeys(range(count), 1))
+    for workers in ((0, 1), (0, 1, 2), (0, 1, 2, 3), (0, 2, 3), (2, 3, 4), (3,)):
+        if len(lines):
+            table = reslice(table, dict.fromkeys(workers, 1))
         rows = ", ".join(f"{owner} {start:016x}" for start, _, owner in table.intervals())
         lines.append(f"v{table.version}: {rows}")
     assert lines == GOLDEN
+
+
+def test_a_long_history_is_laid_the_same_for_ever_in_few_intervals() -> None:
+    """Twelve workers that come and go at random, by a generator that no release changes."""
+    table, number, most = Table.equal(3), 1, 0
+    for _ in range(2_000):
+        number = (number * 6364136223846793005 + 1442695040888963407) % RING
+        weights = {w: 1 for w in range(12) if number >> (52 + w) & 1} or {0: 1}
+        before, table = table, reslice(table, weights)
+        check(before, table, weights)
+        most = max(most, len(table.bounds))
+    assert most == 23
+    assert xxh3_64_hexdigest(repr(table).encode()) == "0157c3ebe6fcce9b"
+
+
+def test_a_small_ring_place_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ring of 60 places against lists that say for each place whose it is."""
+    for module in ("roo.core.table", "roo.core.slicing"):
+        monkeypatch.setattr(f"{module}.RING", 60)
+    for before, after in product(product((0, 1), repeat=5), repeat=2):
+        first = {w: 1 for w in range(5) if before[w]}
+        second = {w: 1 for w in range(5) if after[w]}
+        if not first or not second:
+            continue
+        old = reslice(Table((0,), (0,)), first)
+        new = reslice(old, second)
+        was = [old.owner(place) for place in range(60)]
+        now = [new.owner(place) for place in range(60)]
+        size = 60 // len(second)
+        assert all(now.count(w) in (size, size + 1) for w in second)
+        moves = [(a, b) for a, b in zip(was, now, strict=True) if a != b]
+        too_much = sum(max(0, was.count(w) - now.count(w)) for w in first)
+        assert len(moves) == too_much
+        pieces = [(place, old, new) for start, end, old, new in moved(old, new)
+                  for place in range(start, end)]  # fmt: skip
+        assert pieces == [
+            (p, a, b) for p, (a, b) in enumerate(zip(was, now, strict=True)) if a != b
+        ]
 
 
 def test_no_workers_is_an_error() -> None:

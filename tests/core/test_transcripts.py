@@ -124,6 +124,10 @@ STORIES: dict[str, list[Event]] = {
     ],
     "joiner_dies_before_the_move": [*GOING, ASKED, WorkerLost(2, "exited with code 1")],
     "joiner_that_never_gets_ready": [*GOING, ASKED, Tick(4_000), Tick(60_000)],
+    "checkpoint_that_holds_a_change_up": [
+        *BARRIER_1, ASKED, ChangeAsked(Asked(2, joins=1)), WorkerReady(2), Tick(60_000),
+        Tick(65_000), BarrierReported(0, 1), BarrierReported(1, 1), Committed(1),
+    ],
     "new_owner_dies_before_the_commit": [*CUT, WorkerLost(2, "was killed by SIGKILL"), *READY],
     "new_owner_dies_after_the_commit": [
         *CUT, Committed(1), WorkerLost(2, "was killed by SIGKILL"), *READY, WorkerReady(2),

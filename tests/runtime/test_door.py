@@ -40,6 +40,9 @@ class Run:
     def preview(self, asked: Asked) -> tuple[Placement, Placement]:
         return PLACE, Changes(2).preview(asked, PLACE)[2]
 
+    def doing(self) -> str:
+        return "worker 1: step work for 7 s"
+
     def keys_by_worker(self) -> dict[int, int]:
         return {0: 60, 1: 60}
 
@@ -119,7 +122,10 @@ def test_a_change_is_told_from_its_place_in_the_queue_to_its_end(visit: Visit) -
     assert queued == {"queued": True, "ahead": 2}
     assert waiting == {"waiting": True}
     assert (begun["begun"], begun["intervals_moved"], begun["keys_to_move"]) == (True, 2, 40)
-    assert progress == {"progress": True, "keys": 30, "of": 40, "bytes": 3_000}
+    assert progress == {
+        "progress": True, "keys": 30, "of": 40, "bytes": 3_000,
+        "doing": "worker 1: step work for 7 s",
+    }  # fmt: skip
     assert (done["done"], done["keys_moved"], done["pause_ms"]) == (True, 40, 2.0)
 
 
