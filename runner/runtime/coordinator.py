@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -511,8 +512,10 @@ class Coordinator:
                     return
                 self._event(f"where new outputs begin could not be noted: {error}")
         self._joining = None if first else self._joining
-        # Joiners answer to leavers too, while their states come.
-        there = {*self._core.placement.workers, *self._core.change_workers}
+        # Joiners answer to leavers too, while their states come. (The first ones hear of joiners
+        # when a barrier brings them: a change that waited for the start may have begun by now.)
+        there = set(self._core.placement.workers)
+        there |= set() if first else set(self._core.change_workers)
         for worker in workers:
             self._send(worker, control.Go({w: self._addresses[w] for w in there}))
 
@@ -692,16 +695,14 @@ class Coordinator:
                 process.stderr.close()
             if process.returncode:
                 self._event(f"worker {worker}, which had left, {say_exit(process.returncode)}")
-        starting = self._core.phase is Phase.STARTING
-        if starting or self._commits is not None:
-            patience_s = SIGN_OF_LIFE_S if starting else timeout_s
-            for worker, heard_s in list(self._heard_s.items()):
-                if now_s - heard_s > patience_s:
-                    what = f"gave no sign of life for {patience_s:g} s"
-                    if worker in self._workers.processes:
-                        self._workers.processes[worker].kill()
-                    self._lost(worker, what)
-                    break
+        for worker, heard_s in list(self._heard_s.items()):
+            patience_s = self._patience_s(worker)
+            if now_s - heard_s > patience_s:
+                what = f"gave no sign of life for {patience_s:g} s"
+                if worker in self._workers.processes:
+                    self._workers.processes[worker].kill()
+                self._lost(worker, what)
+                break
         for worker, attempt, why in self._reach.answers():
             away = self._hosts.host_of(worker)
             if attempt != self._core.attempt or away is None:
@@ -717,6 +718,14 @@ class Coordinator:
         error = exceeded(self._plan, self._tally.errors, self._tally.messages_read, ended=False)
         if error:
             self._handle(core.RunFailed(error))
+
+    def _patience_s(self, worker: int) -> float:
+        """How long a worker may be silent. One that starts imports plugins, which takes its time;
+        and where nothing is kept, to take it for lost would help nobody.
+        """
+        if self._core.phase is Phase.STARTING or self._core.is_joining(worker):
+            return SIGN_OF_LIFE_S
+        return self._plan.spec.cluster.timeout_s if self._commits is not None else inf
 
     def _scale_by_itself(self, now_s: float) -> None:
         """Grow or shrink, if the pipeline wants that. (With changes under way it waits.)"""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 
@@ -43,6 +44,7 @@ class Workers:
         self.stdin_worker = stdin_worker
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self._dismissed: dict[int, subprocess.Popen[bytes]] = {}
+        self._gone_by_s: dict[int, float] = {}
         self._hear_stderr = hear_stderr
         self._run_folder = RunFolder()
         self.folder = self._run_folder.path
@@ -64,12 +66,13 @@ class Workers:
         self.spawn(workers, attempt)
 
     def dismiss(self, worker: int, *, kill: bool) -> None:
-        """One that is not needed any more: it exits by itself, or is ended now."""
+        """One that is not needed any more: it exits by itself within the deadline, or is ended."""
         process = self.processes.pop(worker, None)
         if process is not None:
             if kill:
                 process.kill()
             self._dismissed[worker] = process
+            self._gone_by_s[worker] = time.monotonic() + EXIT_DEADLINE_S
 
     def spawn(self, workers: Iterable[int], attempt: int) -> None:
         """Start some.
@@ -110,7 +113,10 @@ class Workers:
         return [(index, code) for index, code in codes if code is not None]
 
     def left(self) -> list[tuple[int, subprocess.Popen[bytes]]]:
-        """Those that were dismissed and have exited since last asked."""
+        """Those that were dismissed and have exited since last asked. Who hangs is ended."""
+        for worker, process in self._dismissed.items():
+            if process.poll() is None and time.monotonic() > self._gone_by_s[worker]:
+                process.kill()
         gone = [(w, p) for w, p in self._dismissed.items() if p.poll() is not None]
         for worker, _ in gone:
             del self._dismissed[worker]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.run.harness import until
+from tests.run.harness import children, until
 from tests.run.live import (
     DETECTOR,
     DETECTOR_PIPELINE,
@@ -23,30 +24,36 @@ SIZES = (1, 4, -1, -4)
 CYCLES = 3
 
 
-def settle(live: Live) -> None:
-    """No key is on two workers: there are as many as there are states."""
-    distinct = {line.split()[0] for line in (live.folder / "out.txt").read_text().splitlines()[:-1]}
-    until(lambda: live.status()["keys"] >= len(distinct), "all keys to be counted")
+def stopped(live: Live) -> str:
+    """Let it end; what it said. Who left is gone, and no key is on two workers: in the last
+    checkpoint there are as many states as keys.
+    """
+    workers = len(live.workers())
+    until(lambda: len(children(live.process.pid)) == workers, "those that left to be gone")
+    said = live.stop()
+    assert "which had left" not in said  # every leaver exited with 0
+    distinct = {line.split()[0] for line in (live.folder / "out.txt").read_text().splitlines()}
+    manifest = json.loads(max((live.folder / ".roo").glob("*/manifest-*.json")).read_text())
+    assert sum(manifest["keys"].values()) == len(distinct)
+    return said
 
 
 @pytest.mark.parametrize("first", SIZES)
 def test_every_pair_of_changes_under_the_detector(tmp_path: Path, first: int) -> None:
     with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR) as live:
         cycle(live, first)
-        said = live.stop()
+        said = stopped(live)
     assert check_detector(tmp_path / "out.txt") > 1000
     assert "start again" not in said
-    assert "which had left" not in said  # every leaver exited with 0
 
 
 @pytest.mark.parametrize("first", SIZES)
 def test_every_pair_of_changes_under_the_word_count(tmp_path: Path, first: int) -> None:
     with Live(tmp_path, WORDS_PIPELINE, WORDS) as live:
         cycle(live, first)
-        said = live.stop()
+        said = stopped(live)
     assert check_words(tmp_path / "out.txt", read_by(tmp_path, "lines")) > 1000
     assert "start again" not in said
-    assert "which had left" not in said
 
 
 def cycle(live: Live, first: int) -> None:
@@ -58,7 +65,6 @@ def cycle(live: Live, first: int) -> None:
             for joins in (first, second):
                 live.change(joins=joins)
             assert len(live.workers()) == base + first + second
-    settle(live)
 
 
 def test_one_to_ten_and_back_one_by_one(tmp_path: Path) -> None:
@@ -68,8 +74,7 @@ def test_one_to_ten_and_back_one_by_one(tmp_path: Path) -> None:
             shares = [row["share"] for row in live.status()["workers"]]
             assert all(abs(share * count - 1) < 1e-9 for share in shares)
             assert answer["keys_moved"] > 0
-        settle(live)
-        said = live.stop()
+        said = stopped(live)
     assert check_detector(tmp_path / "out.txt") > 1000
     assert "start again" not in said
 
@@ -83,7 +88,7 @@ def test_any_worker_may_leave_the_first_and_the_writer_included(tmp_path: Path) 
         place = live.status()["placement"]
         assert place["workers"] == [6, 7]
         assert set(place["readers"].values()) | set(place["homes"].values()) <= {6, 7}
-        live.stop()
+        stopped(live)
     assert check_detector(tmp_path / "out.txt") > 1000
 
 
@@ -95,6 +100,35 @@ def test_several_join_as_several_leave_in_one_move(tmp_path: Path) -> None:
         assert place["table"]["version"] == before + 1
         assert place["workers"] == [1, 3, 4]
         live.stop()
+    check_detector(tmp_path / "out.txt")
+
+
+HANGS = (
+    DETECTOR
+    + """
+import time
+from roo.api import Sink
+
+class Hangs(Sink):
+    single_writer = False
+    takes_bytes = False
+    def open(self, context): self.worker = context.worker
+    def write(self, items): pass
+    def close(self):
+        while self.worker == 0: time.sleep(1)
+"""
+)
+HANGS_PIPELINE = DETECTOR_PIPELINE.replace(
+    "sinks: {", 'sinks: {hangs: {type: plugin, class: "plug:Hangs", from: detect}, '
+).replace("path: out.txt", "path: out.txt, from: detect")
+
+
+def test_who_leaves_and_hangs_is_ended(tmp_path: Path) -> None:
+    with Live(tmp_path, HANGS_PIPELINE, HANGS, "--workers", "2") as live:
+        live.change(leaves=[0])
+        live.until_said("worker 0, which had left, was killed by SIGKILL")
+        assert len(children(live.process.pid)) == 1
+        assert "start again" not in live.stop()
     check_detector(tmp_path / "out.txt")
 
 

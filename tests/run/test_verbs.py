@@ -15,7 +15,7 @@ import pytest
 from roo.cli.visitor import NoAnswer
 from roo.runtime.registry import NoSuchRun
 from tests.run.harness import DEADLINE_S, run, start, until
-from tests.run.live import DETECTOR, DETECTOR_PIPELINE, Live
+from tests.run.live import DETECTOR, DETECTOR_PIPELINE, Live, check_detector
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +96,30 @@ def test_scale_leave_and_rebalance_say_what_moved(live: Live) -> None:
     assert done.returncode == 0 or "no load to go by" in done.stderr, done.stderr
     done = run(live.folder, "scale", live.name, "2")
     assert "nothing to change" in done.stderr
+
+
+# Workers (not the run, which looks at the plugin as well) take their time to start.
+SLOW = """
+import os, sys, time
+while sys.argv[0].endswith("worker.py") and os.path.exists("slow"):
+    time.sleep(0.01)
+"""
+
+
+def test_a_change_that_is_asked_for_while_the_run_starts(tmp_path: Path) -> None:
+    (tmp_path / "slow").touch()
+    live = Live(tmp_path, DETECTOR_PIPELINE, SLOW + DETECTOR, "--workers", "2")
+    until(lambda: live.name in run(tmp_path, "ps").stdout, "it to be there")
+    asking = start(tmp_path, "scale", live.name, "+1")
+    assert asking.stderr is not None
+    assert asking.stderr.readline() == b"waiting for all workers to be there\n"
+    (tmp_path / "slow").unlink()
+    with live:
+        _, said = asking.communicate(timeout=DEADLINE_S)
+        assert asking.returncode == 0, said
+        assert live.workers() == [0, 1, 2]
+        live.stop()
+    check_detector(tmp_path / "out.txt")
 
 
 def test_asking_without_waiting(live: Live) -> None:
