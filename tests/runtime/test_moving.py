@@ -42,10 +42,12 @@ class Cluster:
         self.waiting: dict[int, list[Batch]] = {}
         self.sent: list[tuple[int, int, Kind, int, int]] = []
         self.states: dict[int, States] = {}
+        self.own: dict[int, set[str]] = {}
         self.moves: dict[int, Move] = {}
         for worker in {*before.workers, *after.workers}:
             mine = {k: v for k, v in keys.items() if before.table.owner_of(k) == worker}
             self.states[worker] = States(mine)
+            self.own[worker] = set(mine)
             self.waiting[worker] = []
             stages: Any = self.states[worker]
             self.moves[worker] = Move(
@@ -70,6 +72,8 @@ class Cluster:
         return came
 
     def cut(self, worker: int) -> None:
+        """All before the barrier has run: until then nothing may have come or gone."""
+        assert set(self.states[worker].states["s"]) == self.own[worker]
         self.moves[worker].cut(STATE)
         for sink, home in self.before.homes.items():
             self.moves[worker].cut(("sink", sink))
@@ -211,8 +215,11 @@ def test_a_key_that_is_waited_for_comes_before_the_others() -> None:
             cluster.deliver(ends)
     assert cluster.ran == [mine[-1]]
     assert cluster.moves[1].keys_in < 10
+    assert cluster.moves[1].longest_wait_s > 0
     cluster.settle(Random(1))
     assert cluster.moves[1].keys_in == len(mine)
+    sizes = [size for _, to, kind, _, size in cluster.sent if (to, kind) == (1, Kind.STATES)]
+    assert cluster.moves[1].bytes_in == sum(sizes)
 
 
 def test_what_is_asked_for_is_bounded_too() -> None:
@@ -232,6 +239,34 @@ def test_what_is_asked_for_is_bounded_too() -> None:
     assert len(slices(cluster)) == most
     cluster.settle(Random(1))
     assert Counter(cluster.ran) == Counter(mine)
+
+
+def test_a_move_is_complete_when_all_has_gone_and_come_and_the_splits_are_there() -> None:
+    cluster = Cluster(*joined(1), {f"k{i}": i for i in range(1000)})
+    giver, taker = cluster.moves[0], cluster.moves[1]
+    giver.splits_came = taker.splits_came = True
+    cluster.cut(0)
+    assert not giver.is_complete  # it has to give
+    while giver.is_busy:
+        giver.step()
+    assert not taker.is_complete  # it has to take in
+    while cluster.go_on(Random(1)):
+        pass
+    assert giver.is_complete
+    assert taker.is_complete
+    taker.splits_came = False
+    assert not taker.is_complete
+
+
+def test_who_leaves_waits_for_no_splits() -> None:
+    before = Placement.fresh(2, [], ())
+    cluster = Cluster(before, before.changed((), [0]), {f"k{i}": i for i in range(100)})
+    for worker in (0, 1):
+        cluster.cut(worker)
+    while cluster.go_on(Random(1)):
+        pass
+    assert cluster.moves[0].is_complete
+    assert not cluster.moves[1].is_complete
 
 
 def test_a_new_key_waits_only_until_its_old_owner_has_been_asked() -> None:
