@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 
 class Rules(NamedTuple):
-    """smallest, largest: numbers of workers. grow_above, shrink_below: mean cores used per worker.
-    for_ms: how long a reason has to hold. rest_ms: how long to wait after a change.
+    """smallest, largest: numbers of workers. grow_above, shrink_below: the part of their time that
+    workers are busy, in the mean. for_ms: how long a reason has to hold. rest_ms: how long to wait
+    after a change.
     """
 
     smallest: int
@@ -44,8 +45,8 @@ class Autoscale:
     ) -> Decision | None:
         """What to do now, if anything.
 
-        loads: cores used, by worker. held_back: how many workers could read more and have nobody to
-        give it to: their sources lag. workers: how many there are.
+        loads: part of its time that it is busy, by worker. held_back: how many workers can't take
+        more in: their sources lag. workers: how many there are.
         """
         rules = self._rules
         if len(loads) != workers:  # somebody has not reported yet: nothing to go by

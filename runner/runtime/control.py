@@ -93,7 +93,8 @@ class WorkerStats:
     takes it from what the next part counted. sinks: name -> (messages, bytes). latency: counts of
     `roo.runtime.latency`. doing: what it has been at for longer than a second, and for how long.
     moved_keys, moved_bytes: that have come in the move under way. held_back: it could read more,
-    and nobody takes it. hot_keys: (state, key, part of this worker's keyed messages).
+    and nobody takes it. waited_s: how long it has had nothing to do. hot_keys: (state, key, part of
+    this worker's keyed messages).
     """
 
     worker: int
@@ -116,6 +117,7 @@ class WorkerStats:
     moved_keys: int = 0
     moved_bytes: int = 0
     held_back: bool = False
+    waited_s: float = 0.0
     hot_keys: list[tuple[str, str, float]] = field(default_factory=list)
 
 

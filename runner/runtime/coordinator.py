@@ -732,8 +732,7 @@ class Coordinator:
         if self._autoscale is None or self._core.phase is not Phase.RUNNING or self._core.change:
             return
         place = self._core.placement
-        held_back = sum(stats.held_back for stats in self._tally.now.values())
-        loads = self._tally.loads()
+        held_back, loads = self._tally.held_back(), self._tally.loads()
         decision = self._autoscale.look(int(now_s * 1000), loads, held_back, len(place.workers))
         if decision is not None:
             self._event(f"autoscale to {decision.workers} workers: {decision.why}")

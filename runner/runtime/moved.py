@@ -15,7 +15,7 @@ WEIGHT_SCALE = 1000
 def weights_by_load(loads: Mapping[int, float], place: Placement) -> dict[int, int]:
     """Weights under which every worker would be equally busy, by what its share costs it now.
 
-    loads: cores used, by worker. Raises Refused where nothing is being done.
+    loads: part of its time that it is busy, by worker. Raises Refused where nothing is being done.
     """
     if set(loads) != set(place.workers) or max(loads.values(), default=0.0) < LOAD_MIN:
         raise Refused("there is no load to go by: no worker has been busy for the last second")

@@ -22,6 +22,9 @@ RATES_OVER_S = 0.1
 """Reports come every 250 ms, and one with each checkpoint: a rate between two that are closer than
 this would say more of the clock than of the run."""
 
+LOAD_MAX = 0.95
+"""A worker that is busier than this can't take in more: its sources lag."""
+
 
 class Tally:
     """Keeps each worker's last report for totals, and one some time before it for rates."""
@@ -84,9 +87,21 @@ class Tally:
         return total
 
     def loads(self) -> dict[int, float]:
-        """Cores that each worker has used between its last two reports."""
-        return {now.worker: (now.cpu_s - before.cpu_s) / _span_s(now, before)
-                for now, before in self._pairs()}  # fmt: skip
+        """The part of its time, 0 to 1, that each worker was busy between its last two reports:
+        computing, or waiting inside a plugin.
+        """
+        return {
+            now.worker: min(1.0, max(0.0, 1 - (now.waited_s - before.waited_s) / span_s))
+            for now, before in self._pairs()
+            for span_s in (_span_s(now, before),)
+        }
+
+    def held_back(self) -> int:
+        """How many workers can't take in more: nobody takes what they would give, or they were
+        busy all the time.
+        """
+        loads = self.loads()
+        return sum(self.now[w].held_back or load > LOAD_MAX for w, load in loads.items())
 
     def progress(self) -> list[Any]:
         """Changes whenever any worker gets anything done."""

@@ -143,6 +143,8 @@ class Worker:
         self._positions: dict[int, tuple[int | None, bool]] = {}
         self._slices_after_s = self._sliced_s = 0.0
         self._has_run = False
+        self._waited_s = 0.0
+        self._waits_since_s: float | None = None
         self._uncut: dict[tuple[str, str], set[int]] = {}
         self._barrier_at_s = 0.0
         self._cut_ms = 0.0
@@ -383,6 +385,7 @@ class Worker:
 
     def _wait(self) -> None:
         """Nothing to do until a batch, credit, a command or a source's data arrives."""
+        began_s = self._waits_since_s = time.monotonic()
         idle = self.core.idle_splits if self.core.may_read else frozenset()
         ready, wait_ms = self.readers.due(idle)
         if not ready:
@@ -399,6 +402,8 @@ class Worker:
             ready = [watched[fileno] for fileno, _ in events if fileno in watched]
             for fileno in watched:
                 self._poller.unregister(fileno)
+        self._waits_since_s = None
+        self._waited_s += time.monotonic() - began_s
         for split in ready:
             self._perform(SplitReady(split))
 
@@ -649,11 +654,13 @@ class Worker:
 
     def stats(self) -> control.WorkerStats:
         """Everything counted so far. Also called by the watchdog's thread."""
-        readers, failures = self.readers, self.failures
+        readers, failures, now_s = self.readers, self.failures, time.monotonic()
+        waits_since_s = self._waits_since_s
         return control.WorkerStats(
             worker=self.worker,
             pid=os.getpid(),
-            monotonic_s=time.monotonic(),
+            monotonic_s=now_s,
+            waited_s=self._waited_s + (0.0 if waits_since_s is None else now_s - waits_since_s),
             memory_bytes=memory_bytes(),
             cpu_s=cpu_s(),
             keys=sum(map(len, self.stages.states.values())),

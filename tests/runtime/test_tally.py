@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from roo.core.placement import Placement
 from roo.plan.build import make
 from roo.runtime.control import WorkerStats
@@ -35,10 +37,23 @@ def test_a_report_close_behind_another_makes_no_rate_of_its_own() -> None:
     no_plan: Any = None
     tally = Tally(no_plan, Placement.fresh(1, [], []), {}, 0.0)
     loads = []
-    # Every 250 ms half a core for a while; a checkpoint's report comes 2 ms before one of them.
+    # Busy for half of the time; a checkpoint's report comes 2 ms before another one.
     for at_s in (0.0, 0.25, 0.498, 0.5, 0.75, 1.0, 1.001):
-        tally.report(WorkerStats(0, 1, at_s, cpu_s=at_s / 2 + 0.004 * (at_s == 0.5)))
+        tally.report(WorkerStats(0, 1, at_s, waited_s=at_s / 2 - 0.004 * (at_s == 0.5)))
         loads.append(tally.loads().get(0))
     assert loads[0] is None
     assert all(0.45 < load < 0.55 for load in loads[1:] if load is not None)
     assert None not in loads[1:]
+
+
+def test_a_worker_that_is_always_busy_or_finds_no_taker_is_held_back() -> None:
+    """Busy is who computes and who waits inside a plugin: whoever has something to do."""
+    no_plan: Any = None
+    tally = Tally(no_plan, Placement.fresh(4, [], []), {}, 0.0)
+    for worker, (waits, held_back) in enumerate(
+        [(0.0, False), (0.04, False), (0.5, False), (0.9, True)]
+    ):
+        for at_s in (0.0, 1.0):
+            tally.report(WorkerStats(worker, 1, at_s, waited_s=waits * at_s, held_back=held_back))
+    assert tally.loads() == pytest.approx({0: 1.0, 1: 0.96, 2: 0.5, 3: 0.1})
+    assert tally.held_back() == 3
