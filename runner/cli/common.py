@@ -113,11 +113,12 @@ def check_connectors(spec: PipelineSpec) -> dict[int, tuple[str, Split]]:
     Raises InvalidPipeline (exit code 2), or ConnectorError where the machine is to blame (3).
     """
     from roo.runtime.outlets import check_plain, make_sink, make_source
-    from roo.runtime.preload import check_keys
 
     findings: list[Finding] = []
     for state in spec.states:
         if state.keys is not None:
+            from roo.runtime.preload import check_keys
+
             with _found(spec, state, findings):
                 check_keys(state.keys)
     for sink in spec.sinks:

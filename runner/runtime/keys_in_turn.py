@@ -15,6 +15,14 @@ PAGE_KEYS = 1024
 AHEAD_KEYS = 131_072
 """How large one set of keys that had their turn ahead may grow before there is another."""
 
+ALL_FROM = 0.25
+"""The part of all keys from which all are stored and none is noted any more. Storing a key in its
+turn takes a third of what it takes to note one, and look it up again.
+"""
+
+EXPECTED_FROM, LOOK_EVERY = 1 / 32, 8
+"""Messages to a key from which that may be expected, and how often in a row."""
+
 TIDY_BATCHES = 64
 TIDY_KEYS = 4096
 """How many keys of a set that is done with are let go of before a batch."""
@@ -94,6 +102,54 @@ class AllKeys:
         self._pages = [page for page in self._pages if page.keys]
         self._untidy = len(self._pages) if self._untidy else 0
         return self._pages.copy(), self._untidy > 0
+
+
+class Touched:
+    """Which keys of a state batches have run over since a cut. keys: None where they are so many
+    that all are to be stored.
+
+    It takes a set to know that, which costs as much as storing them. So where the last cut found so
+    many, and it is not long ago that it was looked at, the set is given up early; should fewer
+    messages come then than it took that time, the next time is looked at again.
+    """
+
+    def __init__(self, states: Mapping[Any, Any], litter: Litter) -> None:
+        self.keys: set[Any] | None = set()
+        self._states = states
+        self._litter = litter
+        self._messages = 0
+        self._enough_messages = 0  # after which there were so many; 0: not known
+        self._not_looked = 0
+
+    def note(self, keys: list[Any]) -> None:
+        """A batch is about to run over these."""
+        self._messages += len(keys)
+        touched = self.keys
+        if touched is None:
+            return
+        touched.update(keys)
+        if len(touched) > ALL_FROM * len(self._states):
+            self._enough_messages = self._messages
+            self._not_looked = 0
+        elif not self._enough_messages or self._messages < EXPECTED_FROM * len(self._states):
+            return
+        self.everything()
+
+    def everything(self) -> None:
+        """All keys are to be stored, whatever was touched."""
+        if self.keys:
+            self._litter.add(self.keys)
+        self.keys = None
+
+    def start_anew(self) -> set[Any] | None:
+        """What was touched until now, nothing from here on."""
+        touched, self.keys = self.keys, set()
+        enough = max(self._enough_messages, ALL_FROM * len(self._states))
+        if self._messages < enough or self._not_looked == LOOK_EVERY:
+            self._enough_messages = 0
+        self._messages = 0
+        self._not_looked += 1
+        return touched
 
 
 class EveryKey:

@@ -5,9 +5,9 @@ keys becomes the set of keys that wait to be encoded; from then on a batch that 
 waiting key has that one encoded first, so every value is stored as it was at the cut. A thread
 compresses, writes and syncs; the main thread only encodes.
 
-Where more than a quarter of the keys are touched, the touched ones are no longer noted and all are
-written. Nothing here walks over all keys at once: neither the cut nor a batch takes longer for a
-million keys than for ten.
+Where so many keys are touched that noting them costs more than it spares, all are written. Nothing
+here walks over all keys at once: neither the cut nor a batch takes longer for a million keys than
+for ten.
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ from roo.checkpoint.blocks import BlockWriter, FileInfo, Group
 from roo.checkpoint.encoding import StateEncoder
 from roo.items import pack_items
 from roo.runtime.failures import RunFailure, shorten
-from roo.runtime.keys_in_turn import AllKeys, EveryKey, Litter, Page, TouchedKeys, states_of
+from roo.runtime.keys_in_turn import (
+    AllKeys,
+    EveryKey,
+    Litter,
+    Page,
+    Touched,
+    TouchedKeys,
+    states_of,
+)
 
 SLICE_S, SLICE_S_MAX = 0.002, 0.008
 """How long the main thread encodes between two batches: as long as it was away, within these. What
@@ -39,11 +47,6 @@ BLOCK_BYTES = 256 * 1024
 
 QUEUE_BLOCKS_MAX = 32
 """How many blocks may wait for a slow disk before slices pause."""
-
-ALL_FROM = 0.25
-"""The part of all keys from which all are written and none is noted any more. Storing a key in its
-turn takes a third of what it takes to note one, and look it up again.
-"""
 
 CHAIN_FILES_MAX = 64
 
@@ -130,9 +133,9 @@ class Snapshots:
         self._worker = worker
         self._states = states
         self._chains = {name: _Chain(chains.get(name, ())) for name in states}
-        self._touched: dict[str, set[Any] | None] = {name: set() for name in states}  # None: all
         self._keys = {name: AllKeys(of) for name, of in states.items()}
         self._litter = Litter()
+        self._touched = {name: Touched(of, self._litter) for name, of in states.items()}
         self._cuts: dict[str, _Cut] = {}
         self._barrier: int | None = None
         self._last_one = False
@@ -152,12 +155,7 @@ class Snapshots:
             first = cut.waiting.ahead(keys)
             if first:
                 self._encode(state, cut, states_of(first, self._states[state]))
-        touched = self._touched[state]
-        if touched is not None:
-            touched.update(keys)
-            if len(touched) > ALL_FROM * len(self._states[state]):
-                self._touched[state] = None
-                self._litter.add(touched)
+        self._touched[state].note(keys)
         self._litter.tidy()
         self._keys[state].note_new()
         self._keys[state].tidy()
@@ -201,7 +199,7 @@ class Snapshots:
 
     def cut(self, state: str) -> None:
         """Every stage that works on a state is aligned: its values are to be kept as they are."""
-        touched, self._touched[state] = self._touched[state], set()
+        touched = self._touched[state].start_anew()
         keys = len(self._states[state])
         if touched is None or self._chains[state].wants_base(last=self._last_one):
             self._cuts[state] = _Cut(EveryKey(self._keys[state], self._litter), keys)
@@ -244,7 +242,7 @@ class Snapshots:
             if kept:
                 self._chains[name].add(self._last[name])
             else:
-                self._touched[name] = None
+                self._touched[name].everything()
         self._cuts = {}
 
     # Encoding and writing

@@ -123,6 +123,23 @@ def test_a_few_touched_keys_make_a_small_file(tmp_path: Path) -> None:
     assert stored == [(True, 1000), (False, 10), (False, 200), (True, 1000)]  # over a quarter: all
 
 
+def test_that_all_are_touched_is_expected_until_it_is_not_so(tmp_path: Path) -> None:
+    states: dict[Any, Plain] = {}
+    taken = Snapshots(tmp_path, 0, {"totals": states}, {})
+    full = []
+    for barrier, keys in enumerate((1000, 1000, 100, 100, 1000, 10, *[300] * 20), start=1):
+        for start in range(0, keys, 20):
+            run(states, taken, list(range(start, start + 20)))
+        taken.begin(barrier)
+        taken.cut("totals")
+        while not taken.all_encoded:
+            taken.slice()
+        full.append(finish(taken).full)
+        taken.settle(kept=True)
+    # The first hundred are taken for the beginning of a thousand; ten are too few for that.
+    assert full == [True, True, True, False, True, False, *[True] * 20]
+
+
 def test_deltas_are_folded_into_a_base_but_not_at_the_end(tmp_path: Path) -> None:
     states: dict[Any, Plain] = {}
     taken = Snapshots(tmp_path, 0, {"totals": states}, {})
@@ -134,7 +151,7 @@ def test_deltas_are_folded_into_a_base_but_not_at_the_end(tmp_path: Path) -> Non
         since = [full for full, _ in files[::-1]].index(True) if files else 0
         outgrown = bool(files) and sum(deltas[:since]) > deltas[since]
         last = outgrown and sum(full for full, _ in files) == 2
-        run(states, taken, list(range(200 if files else 1000)))
+        run(states, taken, list(range((1000, 10, 200)[min(len(files), 2)])))
         taken.begin(len(files) + 1, last=last)
         taken.cut("totals")
         while not taken.all_encoded:
