@@ -12,7 +12,7 @@ from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.folder import Folder
 from roo.checkpoint.manifest import Manifest, OtherFormat
 from roo.plan.model import Plan
-from roo.runtime.resume import differences, splits_of
+from roo.runtime.resume import differences, of_same_outputs, splits_of
 from roo.spec.findings import Finding, InvalidPipeline
 
 
@@ -35,6 +35,8 @@ def open_folder(
         manifest = _newest(folder)
         if manifest is None:
             return folder, None, dict(splits)
+        if manifest.at_start:
+            manifest = of_same_outputs(manifest, plan)
         different = differences(manifest, plan)
         if different:
             raise InvalidPipeline([_does_not_fit(plan, manifest, line) for line in different])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,8 @@ def differences(manifest: Manifest, plan: Plan) -> list[str]:
     now = plan.shape
     for path in sorted({*manifest.shape, *now}):
         before, after = manifest.shape.get(path), now.get(path)
-        if before != after and (not manifest.at_start or _is_output(path)):
+        if before != after:
             found.append(f"{path} was {_said(before)} and is {_said(after)}")
-    if manifest.at_start:
-        return found  # there are no offsets and no states yet
     for state in plan.spec.states:
         stored = manifest.state_versions.get(state.name, state.version)
         if stored > state.version:
@@ -40,6 +39,20 @@ def differences(manifest: Manifest, plan: Plan) -> list[str]:
             found.append(f"states.{state.name}.version was {stored} and is {state.version}, and it "
                          "has no `migrate`")  # fmt: skip
     return found
+
+
+def of_same_outputs(manifest: Manifest, plan: Plan) -> Manifest:
+    """A checkpoint from before the first message, as one of this plan: there are no offsets and no
+    states that would have to fit. Of sinks that write elsewhere now it knows nothing.
+    """
+    now = plan.shape
+    changed = {
+        path.split(".")[1]
+        for path in {*manifest.shape, *now}
+        if _is_output(path) and manifest.shape.get(path) != now.get(path)
+    }
+    sinks = {name: noted for name, noted in manifest.sinks.items() if name not in changed}
+    return replace(manifest, sinks=sinks, shape=now, fingerprint=plan.fingerprint)
 
 
 def splits_of(

@@ -154,7 +154,11 @@ def test_limits_end_the_run(tmp_path: Path, limit: str) -> None:
 
 
 CASES: dict[str, tuple[str, str, list[str]]] = {
-    "binary garbage": ("", "", ["source lines", "offset", "in.txt", "look whether `codec` fits"]),
+    "binary garbage": (
+        "",
+        "",
+        ["source lines", "offset", "in.txt", "see whether codec lines fits"],
+    ),
     "not a key": ("plug:itself", "plug:mod_", ["count", "plug:mod_", "(int)", "a key is str"]),
     "unsendable": ("plug:boom", "plug:lazy", ["count", "function", "can't be sent"]),
     "unreadable": ("plug:boom", "plug:torn", ["sent to count", "ValueError: not so", "__init__"]),

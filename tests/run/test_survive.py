@@ -271,9 +271,10 @@ def test_states_without_a_manifest_are_no_start_from_nothing(folder: Path) -> No
 
 
 def test_a_run_that_failed_at_once_may_be_mended(folder: Path) -> None:
-    """Nothing has been read yet, so nothing depends on the shape of the steps."""
+    """Nothing has been kept yet, so nothing depends on the shape of the pipeline."""
     (folder / "plug.py").write_text(PLUGIN + "\ndef bad(number): raise ValueError\n")
     wrong = PIPELINE.replace("steps:", 'steps:\n  - {name: bad, type: map, call: "plug:bad"}')
+    wrong = wrong.replace("out.txt", "wrong.txt")
     write(folder, wrong, (folder / "plug.py").read_text())
     done = run(folder, "run", "p.yaml", "--set", "checkpoint.every=1h")
     assert done.returncode == 1
