@@ -91,7 +91,12 @@ class Read:
 
 
 class Reader:
-    """Reads one split. Never blocks: the worker has other stages to run."""
+    """Reads one split. Never blocks: the worker has other stages to run.
+
+    skipped_bytes: how much of the split's size lies before the offset that it was opened at.
+    """
+
+    skipped_bytes: int = 0
 
     def read(self) -> Read | None:
         """The next messages (about `BATCH_BYTES` of them at most), or None: nothing right now.

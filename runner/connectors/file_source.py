@@ -112,6 +112,7 @@ class RangeReader(FileReader):
         if stat.S_ISREG(facts.st_mode) and facts.st_size < begin:
             raise shorter(path, facts.st_size, begin)
         self._file.seek(begin)
+        self.skipped_bytes = begin - start
         super().__init__(codec, begin)
 
     def read(self) -> Read | None:

@@ -112,6 +112,7 @@ class WorkerStats:
     sinks: dict[str, tuple[int, int]] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     ended_splits: frozenset[int] = frozenset()
+    done_bytes: dict[int, tuple[int, int]] = field(default_factory=dict)
     latency: list[int] = field(default_factory=list)
     doing: str = ""
     moved_keys: int = 0

@@ -16,7 +16,8 @@ from roo.runtime.outlets import connector_failure, make_codec, make_source
 class Readers:
     """Opens splits, reads them without blocking, and knows when to look again.
 
-    messages, bytes_read: so far, by source name. ended: splits at their ends.
+    messages, bytes_read: so far, by source name. ended: splits at their ends. done_bytes: of each
+    split, what was skipped and what has been done with since its start.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Readers:
         self.messages = {s.name: 0 for s in plan.spec.sources}
         self.bytes_read = {s.name: 0 for s in plan.spec.sources}
         self.ended: set[int] = set()
+        self.done_bytes: dict[int, tuple[int, int]] = {}
 
     def source_of(self, split: int) -> str:
         """The name of the source that a split is part of."""
@@ -56,11 +58,13 @@ class Readers:
             except Exception as error:
                 raise self._plugin_failure(name, error) from error
             self._readers[index] = reader
+            self.done_bytes[index] = reader.skipped_bytes, reader.skipped_bytes
 
     def give(self, splits: Iterable[int]) -> None:
         """Let go of splits that another worker reads from now on."""
         for split in splits:
             self._readers.pop(split).close()
+            self.done_bytes.pop(split, None)
             self._offsets.pop(split, None)
             self._retry_at_s.pop(split, None)
             self.ended.discard(split)
@@ -85,6 +89,8 @@ class Readers:
             self._offsets[split] = read.offset
             self.messages[name] += len(read.messages) + len(read.failures)
             self.bytes_read[name] += read.bytes_read
+            skipped, done = self.done_bytes[split]
+            self.done_bytes[split] = skipped, done + read.bytes_read
             if read.end:
                 self.ended.add(split)
         elif self._readers[split].fileno() is None:

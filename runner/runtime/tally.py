@@ -40,6 +40,8 @@ class Tally:
         self._before: dict[int, WorkerStats] = {}
         self.events: deque[tuple[float, str]] = deque(maxlen=EVENTS_MAX)
         # What earlier attempts had counted by the last checkpoint, and by the one before it.
+        self._skipped_bytes: dict[int, int] = {}
+        self._done_bytes: dict[int, int] = {}
         self._kept: list[WorkerStats] = []
         self._earlier: list[WorkerStats] = []
 
@@ -67,6 +69,9 @@ class Tally:
 
     def report(self, stats: WorkerStats) -> None:
         """A worker's newest numbers."""
+        for split, (skipped, done) in stats.done_bytes.items():
+            self._skipped_bytes.setdefault(split, skipped)
+            self._done_bytes[split] = done
         latest = self.now.get(stats.worker)
         if latest is not None and stats.monotonic_s - latest.monotonic_s >= RATES_OVER_S:
             self._before[stats.worker] = latest
@@ -244,7 +249,8 @@ class Tally:
             type=kind,
             messages=self._sum("sources", name, 0),
             messages_per_s=self._rate("sources", name),
-            read_bytes=self._sum("sources", name, 1),
+            skipped_bytes=sum(self._skipped_bytes.get(index, 0) for index, _ in splits),
+            read_bytes=sum(self._done_bytes.get(index, 0) for index, _ in splits),
             size_bytes=sum(known) if known and len(known) == len(sizes) else None,
             errors=self.errors.get(name, 0),
             ended=bool(splits) and all(index in ended for index, _ in splits),
@@ -311,4 +317,5 @@ def _progress(sources: Sequence[SourceRow], elapsed_s: float) -> tuple[float | N
         return None, None
     size = sum(s for s in sizes if s)
     part = min(sum(s.read_bytes for s in sources) / size, 1.0) if size else 1.0
-    return part, elapsed_s * (1 - part) / part if part > 0.01 else None
+    here = part - sum(s.skipped_bytes for s in sources) / size if size else 1.0
+    return part, elapsed_s * (1 - part) / here if here > 0.01 else None

@@ -673,6 +673,7 @@ class Worker:
             sinks={n: (o.messages, o.bytes_written) for n, o in self.outlets.items()},
             errors=dict(failures.counts),
             ended_splits=frozenset(readers.ended),
+            done_bytes=dict(readers.done_bytes),
             latency=list(self.latency.counts),
             held_back=self.core.held_back,
             hot_keys=[(s, plain(k), part) for s, k, part in self.stages.hot_keys.top(HOT_KEYS)],

@@ -45,7 +45,9 @@ class StepRow:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One source. read_bytes / size_bytes tell progress where the size is known."""
+    """One source. read_bytes / size_bytes tell progress where the size is known; skipped_bytes of
+    these had been read by the run that this one goes on from.
+    """
 
     name: str
     type: str
@@ -55,6 +57,7 @@ class SourceRow:
     size_bytes: int | None
     errors: int
     ended: bool
+    skipped_bytes: int = 0
 
 
 @dataclass(frozen=True)

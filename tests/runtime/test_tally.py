@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from roo.api import Split
 from roo.core.placement import Placement
 from roo.plan.build import make
 from roo.runtime.control import WorkerStats
@@ -57,3 +58,17 @@ def test_a_worker_that_is_always_busy_or_finds_no_taker_is_held_back() -> None:
             tally.report(WorkerStats(worker, 1, at_s, waited_s=waits * at_s, held_back=held_back))
     assert tally.loads() == pytest.approx({0: 1.0, 1: 0.96, 2: 0.5, 3: 0.1})
     assert tally.held_back() == 3
+
+
+def test_progress_counts_what_was_read_before_and_time_does_not() -> None:
+    """A run goes on at 40 of 100 bytes; 10 s later it is at 70. Then all go back to 50."""
+    spec = load(str(ROOT / "pipelines/wordcount.yaml"))
+    splits = {0: ("lines", Split("a", {}, 60)), 1: ("lines", Split("b", {}, 40))}
+    tally = Tally(make(spec, {"counts": True}), Placement.fresh(2, [], []), splits, 0.0)
+    for worker, split, done in ((0, 0, 50), (1, 1, 20)):
+        tally.report(WorkerStats(worker, 1, 10.0, done_bytes={split: (20, done)}))
+    seen = tally.snapshot("running", 10.0)
+    assert (seen.progress, seen.eta_s) == (0.7, pytest.approx(10.0))
+    tally.roll_back()
+    tally.report(WorkerStats(0, 1, 11.0, done_bytes={0: (30, 30)}))
+    assert tally.snapshot("running", 11.0).progress == 0.5
