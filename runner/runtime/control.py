@@ -42,13 +42,15 @@ class Ended(NamedTuple):
 
 class Passed(NamedTuple):
     """A barrier has passed every stage and the sinks are flushed. part: what is durable of a
-    checkpoint; None where none is kept. splits: their offsets at the cut.
+    checkpoint; None where none is kept. splits: their offsets at the cut. counted: what had been
+    counted there, of each stage as it was cut.
     """
 
     barrier: int
     stats: WorkerStats
     part: Part | None
     splits: dict[int, tuple[int | None, bool]]
+    counted: WorkerStats | None = None
 
 
 class MovedIn(NamedTuple):

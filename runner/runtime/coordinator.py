@@ -432,9 +432,11 @@ class Coordinator:
             case control.MovedIn(version):
                 self._moves.append(message)
                 self._handle(core.MovedIn(worker, version))
-            case control.Passed(barrier, stats, part, splits):
+            case control.Passed(barrier, stats, part, splits, counted):
                 stats.monotonic_s = time.monotonic()
                 self._tally.report(stats)
+                if counted is not None:
+                    self._tally.cut(counted)
                 self._offsets |= splits
                 if self._commits is not None and part is not None:
                     self._commits.take(worker, part)

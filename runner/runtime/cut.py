@@ -7,11 +7,13 @@ the thread of `snapshots` has synced everything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from roo.checkpoint.manifest import Manifest
+from roo.runtime.control import WorkerStats
 from roo.runtime.outlets import Outlet
 from roo.runtime.readers import Readers
 from roo.runtime.resume import own_chains
@@ -25,7 +27,8 @@ class Checkpoint:
     """The checkpoints of one worker, one after the other.
 
     stages_of: ("state" or "sink", name) -> the stages that work on it here. resume: the checkpoint
-    that the states came from.
+    that the states came from. stats: what this worker has counted by now. counted: the same at the
+    last cut.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Checkpoint:
         readers: Readers,
         stages_of: Mapping[tuple[str, str], frozenset[int]],
         resume: Manifest | None,
+        stats: Callable[[], WorkerStats],
     ) -> None:
         chains = own_chains(resume, stages.plan, stages.place[0].table, worker)
         self._snapshots = Snapshots(folder, worker, stages.states, chains)
@@ -49,6 +53,9 @@ class Checkpoint:
         self._splits: dict[int, tuple[int | None, bool]] = {}
         self._noted: dict[str, Any] = {}
         self._passed = self._syncing = False
+        self._plan = stages.plan
+        self._stats = stats
+        self.counted = stats()
 
     @property
     def active(self) -> bool:
@@ -78,6 +85,7 @@ class Checkpoint:
         """Everything before the barrier has run in a stage, nothing after it has."""
         if stage == 0:
             self._splits = self._readers.positions()
+        self._count(stage)
         for what, waiting in list(self._uncut.items()):
             waiting.discard(stage)
             if waiting:
@@ -88,6 +96,16 @@ class Checkpoint:
                 self._snapshots.cut(name)
             else:
                 self._noted[name] = self._outlets[name].prepare()
+
+    def _count(self, stage: int) -> None:
+        """Keep what the parts of a stage have counted up to its cut."""
+        now, before, parts = self._stats(), self.counted, self._plan.parts(stage)
+        self.counted = replace(
+            now,
+            sources=now.sources if stage == 0 else before.sources,
+            steps={**before.steps, **{n: c for n, c in now.steps.items() if n in parts}},
+            sinks={**before.sinks, **{n: c for n, c in now.sinks.items() if n in parts}},
+        )
 
     def passed(self) -> None:
         """All stages are aligned."""

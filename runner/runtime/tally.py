@@ -42,22 +42,30 @@ class Tally:
         # What earlier attempts had counted by the last checkpoint, and by the one before it.
         self._skipped_bytes: dict[int, int] = {}
         self._done_bytes: dict[int, int] = {}
+        self._at_cut: dict[int, WorkerStats] = {}
         self._kept: list[WorkerStats] = []
         self._earlier: list[WorkerStats] = []
 
     def keep(self) -> None:
-        """A checkpoint is real: what has been counted by now stays counted."""
-        self._kept = [*self._earlier, *(replace(s, keys=0) for s in self.now.values())]
+        """A checkpoint is real: what had been counted at its cut stays counted."""
+        self._kept = [*self._earlier, *(replace(s, keys=0) for s in self._at_cut.values())]
+        self._at_cut.clear()
+
+    def cut(self, stats: WorkerStats) -> None:
+        """What a worker had counted at the cut of a checkpoint, which is not real yet."""
+        self._at_cut[stats.worker] = stats
 
     def roll_back(self) -> None:
         """All workers begin again from the last checkpoint, counting from zero."""
         self._earlier = self._kept
         self.now.clear()
+        self._at_cut.clear()
         self._before.clear()
 
     def left(self, worker: int) -> None:
         """A worker has left: what it counted stays counted."""
         stats = self.now.pop(worker, None)
+        self._at_cut.pop(worker, None)
         self._before.pop(worker, None)
         if stats is not None:
             self._earlier.append(replace(stats, keys=0))

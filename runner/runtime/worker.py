@@ -212,7 +212,7 @@ class Worker:
             self._notebook = Notebook(path_of(self._run_folder, self.worker))
             self.checkpoint = Checkpoint(
                 folder, self.worker, self.stages, self.outlets, self.readers, self._stages_with,
-                resume,
+                resume, self.stats,
             )  # fmt: skip
         if self._assignment.before is not None:
             self._begin_move(self._assignment.before, place, joins=True)
@@ -628,7 +628,8 @@ class Worker:
                 self.control.send(control.Ended(version))
 
     def _report(self, barrier: int, part: Part | None) -> None:
-        self.control.send(control.Passed(barrier, self.stats(), part, self._positions))
+        counted = self.checkpoint.counted if self.checkpoint is not None else None
+        self.control.send(control.Passed(barrier, self.stats(), part, self._positions, counted))
 
     def _go_on_in_slices(self) -> None:
         """A slice of a snapshot and of a move. While batches come the next one is put off for so

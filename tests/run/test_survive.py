@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections import defaultdict
@@ -110,6 +111,9 @@ def test_a_killed_worker_is_made_good(folder: Path, workers: int, at: str) -> No
     said = finish(process)
     assert "was killed by SIGKILL: all workers start again from" in said
     check(folder)
+    # What was undone is not counted: the summary tells what is in the file.
+    summary = re.findall(r"(?:messages read|outputs) +([\d,]+)", said)
+    assert [int(number.replace(",", "")) for number in summary] == [MESSAGES, MESSAGES]
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 2), (3, 3), (2, 3), (3, 1), (1, 2)])
