@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -89,8 +90,14 @@ def summary(done: Any) -> dict[str, Any]:
 
 
 def start(folder: Path, *words: str, **more: Any) -> subprocess.Popen[bytes]:
-    """`roo WORDS…` in a folder, running."""
-    return subprocess.Popen([*ROO, *words], cwd=folder, **{"stderr": subprocess.PIPE, **more})
+    """`roo WORDS…` in a folder, running. It hears Ctrl-C, also where the tests run in the
+    background of a shell, which makes all that it starts there deaf to that.
+    """
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen([*ROO, *words], cwd=folder, **{"stderr": subprocess.PIPE, **more})
+    finally:
+        signal.signal(signal.SIGINT, ours)
 
 
 def until(condition: Callable[[], Any], what: str, deadline_s: float = 20.0) -> Any:
