@@ -194,11 +194,11 @@ def test_what_a_manifest_cannot_hold_is_said(stopped: Path) -> None:
     out = '{type: plugin, class: "plug:Out"}'
     done = run(stopped, "run", "p.yaml", "--fresh", "--set", f"sinks.out={out}")
     assert done.returncode == 1
-    assert "sink out failed: prepare() gives {'at': PosixPath('x')}, which JSON" in done.stderr
+    assert "sink out failed: what `prepare` returns is no plain data" in done.stderr
     source = '{type: plugin, class: "plug:In"}'
     done = run(stopped, "run", "p.yaml", "--fresh", "--set", f"sources.lines={source}")
     assert done.returncode == 2
-    assert "the options of split a are no plain data" in done.stderr
+    assert "`options` of split a is no plain data" in done.stderr
     assert "Traceback" not in done.stderr
 
 
