@@ -37,6 +37,19 @@ def finish(taken: Snapshots) -> snapshots.StatePart:
     return taken.part({}, {}).states["totals"]
 
 
+def checkpoint(
+    taken: Snapshots, barrier: int, *, last: bool = False, kept: bool = True
+) -> snapshots.StatePart:
+    """One with nothing running beside it."""
+    taken.begin(barrier, last=last)
+    taken.cut("totals")
+    while not taken.all_encoded:
+        taken.slice()
+    part = finish(taken)
+    taken.settle(kept=kept)
+    return part
+
+
 def restored(folder: Path, chain: list[FileInfo]) -> dict[Any, int]:
     totals: dict[Any, int] = {}
     for file in chain:
@@ -112,12 +125,7 @@ def test_a_few_touched_keys_make_a_small_file(tmp_path: Path) -> None:
     stored = []
     for barrier, keys in enumerate((range(1000), range(10), range(200), range(300)), start=1):
         run(states, taken, list(keys))
-        taken.begin(barrier)
-        taken.cut("totals")
-        while not taken.all_encoded:
-            taken.slice()
-        part = finish(taken)
-        taken.settle(kept=True)
+        part = checkpoint(taken, barrier)
         assert part.file is not None
         stored.append((part.full, part.file.keys))
     assert stored == [(True, 1000), (False, 10), (False, 200), (True, 1000)]  # over a quarter: all
@@ -130,12 +138,7 @@ def test_that_all_are_touched_is_expected_until_it_is_not_so(tmp_path: Path) -> 
     for barrier, keys in enumerate((1000, 1000, 100, 100, 1000, 10, *[300] * 20), start=1):
         for start in range(0, keys, 20):
             run(states, taken, list(range(start, start + 20)))
-        taken.begin(barrier)
-        taken.cut("totals")
-        while not taken.all_encoded:
-            taken.slice()
-        full.append(finish(taken).full)
-        taken.settle(kept=True)
+        full.append(checkpoint(taken, barrier).full)
     # The first hundred are taken for the beginning of a thousand; ten are too few for that.
     assert full == [True, True, True, False, True, False, *[True] * 20]
 
@@ -152,12 +155,7 @@ def test_deltas_are_folded_into_a_base_but_not_at_the_end(tmp_path: Path) -> Non
         outgrown = bool(files) and sum(deltas[:since]) > deltas[since]
         last = outgrown and sum(full for full, _ in files) == 2
         run(states, taken, list(range((1000, 10, 200)[min(len(files), 2)])))
-        taken.begin(len(files) + 1, last=last)
-        taken.cut("totals")
-        while not taken.all_encoded:
-            taken.slice()
-        part = finish(taken)
-        taken.settle(kept=True)
+        part = checkpoint(taken, len(files) + 1, last=last)
         assert part.file is not None
         assert part.full == (not files or (outgrown and not last))
         files.append((part.full, part.file.size_bytes))
@@ -170,12 +168,7 @@ def test_an_abandoned_checkpoint_is_made_up_for(tmp_path: Path) -> None:
     chain: list[FileInfo] = []
     for barrier, kept in ((1, True), (2, False), (3, True)):
         run(states, taken, list(range(100)) if barrier == 1 else [barrier])
-        taken.begin(barrier)
-        taken.cut("totals")
-        while not taken.all_encoded:
-            taken.slice()
-        part = finish(taken)
-        taken.settle(kept=kept)
+        part = checkpoint(taken, barrier, kept=kept)
         assert part.file is not None
         if kept:
             chain = [part.file] if part.full else [*chain, part.file]
@@ -224,11 +217,7 @@ def test_a_key_that_came_again_is_stored_as_it_came(tmp_path: Path) -> None:
     states.pop("away")
     taken.moving("totals", ["away"])
     states["away"] = Plain(7)
-    taken.begin(1)
-    taken.cut("totals")
-    while not taken.all_encoded:
-        taken.slice()
-    part = finish(taken)
+    part = checkpoint(taken, 1)
     assert part.file is not None
     assert restored(tmp_path, [part.file]) == {"here": 1, "away": 7}
 
