@@ -61,8 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     except (NotThere, Damaged) as error:
         return complain(error)
-    except BrokenPipeError:
-        sys.stderr.close()
     return 0
 
 
