@@ -4,9 +4,12 @@ A state goes when it is cut: keys that others own from then on are packed and se
 between batches, and removed here. Only so many slices are on their way to one receiver; it gives
 each back when it has taken it in. After the last one of a state comes a frame that says so.
 
-A receiver takes in what comes once it has cut that state itself. A message for a key that is still
-on its way waits, and that key is asked for, so that it comes before those that nobody waits for;
-every other key goes on.
+A receiver takes in what comes once it has cut that state itself. Keys that messages are for come
+before those that nobody waits for: who routes a batch by the new table sends along what it has of
+them, and asks their old owners to send the rest. A message whose key has not come waits, every
+other one goes on, and what comes for a key that messages wait for waits behind them. A key that
+does not come so (it is new, or who routed it knows nothing of the move any more) the receiver asks
+for itself.
 """
 
 from __future__ import annotations
@@ -26,21 +29,30 @@ from roo.runtime.failures import RunFailure, shorten
 from roo.runtime.payload import Keyed
 from roo.runtime.stages import Stages
 
-SLICE_KEYS = 256
+SLICE_KEYS = 128
 SLICE_BYTES = 256 * 1024
 """A slice has so many keys at most, and fewer where states are so large that it would hold more
 bytes than this, as far as the slices before it tell.
 """
 
-SLICE_S = 0.001
+SLICE_S = 0.0003
 """How long the main thread packs between two batches."""
 
-SLICES_ON_THEIR_WAY = 4
+SHARE, SHARE_LEAST, SHARE_HALVED_EVERY_S = 40.0, 3.0, 10.0
+"""How many times as long as a slice the time after it is for batches: the longer a move takes, the
+less it gives way. It is in no hurry, since keys that messages are for come before the others.
+"""
+
+SLICES_ON_THEIR_WAY = 8
+GIVEN_BACK_AT_ONCE = 4
 ASKED_ON_THEIR_WAY = 64
 """So many slices more where the receiver has asked for them."""
 
-TRY_AGAIN_EVERY_S = 0.002
-"""How often messages that wait are tried again while states keep coming."""
+TRY_AGAIN_EVERY_S = 0.001
+"""How often what waits is tried again before all that is waited for has come."""
+
+ASK_AFTER_S = 0.002
+"""How long a receiver waits for a key before it asks for it itself."""
 
 Send = Callable[[int, Header, list[bytes]], None]
 What = tuple[str, str]
@@ -75,6 +87,7 @@ class Move:
         self._whats = [*states, *sinks]
         pieces = moved(before.table, after.table)
         self._takers = sorted({new for _, _, old, new in pieces if old == worker})
+        self._all_takers = {new for _, _, _, new in pieces}
         givers = {old for _, _, old, new in pieces if new == worker}
         # What is still to come: for each state its givers, for a sink its old home.
         self._awaits: dict[What, set[int]] = {what: set(givers) for what in states}
@@ -93,10 +106,19 @@ class Move:
         # Keys that were asked for, and those that their givers never had.
         self._asked: dict[str, set[Any]] = {name: set() for name in stages.states}
         self._unknown: dict[str, set[Any]] = {name: set() for name in stages.states}
+        # Keys that messages wait for, and those of them that have not come.
+        self._waited_for: dict[str, set[Any]] = {name: set() for name in stages.states}
+        self._missing: dict[str, set[Any]] = {name: set() for name in stages.states}
+        # Those to be asked for unless they come soon.
+        self._to_ask: dict[str, list[Any]] = {}
+        self._ask_at_s = 0.0
+        # giver -> slices to give back.
+        self._taken = Counter[int]()
         self._owner_before = before.table.quick_owner_of()
         self._owner_after = after.table.quick_owner_of()
         self._to_try: set[What] = set()
         self._tried_s = 0.0
+        self._begun_s = time.monotonic()
         self._waiting_since_s: dict[What, float] = {}
         self.splits_came = False
         self.keys_in = self.bytes_in = self.keys_out = 0
@@ -112,9 +134,15 @@ class Move:
     @property
     def is_busy(self) -> bool:
         """Whether `step` has something to do now."""
-        return bool(self._to_try or self._coming or self._answerable()) or any(
+        return bool(self._coming or self._answerable()) or any(
             self._credit[taker] > 0 for taker in self._going_to()
         )
+
+    @property
+    def share_of_batches(self) -> float:
+        """How many times as long as a slice the time after it is to be for batches."""
+        halved = int((time.monotonic() - self._begun_s) / SHARE_HALVED_EVERY_S)
+        return max(SHARE / 2.0 ** min(halved, 10), SHARE_LEAST)
 
     def _going_to(self) -> list[int]:
         return self._takers if self._going else []
@@ -138,10 +166,7 @@ class Move:
 
     def step(self) -> None:
         """A slice of the work."""
-        now_s = time.monotonic()
-        if self._to_try and now_s - self._tried_s > TRY_AGAIN_EVERY_S:
-            self._try_again(now_s)
-        end_s = now_s + SLICE_S
+        end_s = time.monotonic() + SLICE_S
         while self._coming and time.monotonic() < end_s:
             self._take_in(*self._coming.popleft())
         self._answer()
@@ -200,6 +225,26 @@ class Move:
     def _answerable(self) -> bool:
         return bool(self._questions) and self._credit[self._questions[0][1]] > -ASKED_ON_THEIR_WAY
 
+    def ahead(self, state: str, receiver: int, keys: list[Any]) -> None:
+        """A batch for these keys is about to go to a receiver by the new table: what it needs goes
+        before it, or is asked for.
+        """
+        if receiver not in self._all_takers:
+            return
+        states, asked = self._stages.states[state], self._asked[state]
+        if receiver != self.worker and state in self._going:
+            here = [key for key in dict.fromkeys(keys) if key in states]
+            while here and self._credit[receiver] > -ASKED_ON_THEIR_WAY:
+                self._give(state, receiver, self._first_of(here, states), [])
+        wanted: dict[int, list[Any]] = {}
+        for key in keys:
+            if key not in asked and key not in states:
+                giver = self._owner_before(key)
+                if giver not in (receiver, self.worker):
+                    asked.add(key)
+                    wanted.setdefault(giver, []).append(key)
+        self._ask(state, receiver, wanted)
+
     def _answer(self) -> None:
         """Give what was asked for, as far as there may be more on its way."""
         while self._answerable():
@@ -219,10 +264,20 @@ class Move:
         for taker in self._takers:
             self._tell(Kind.STATES_END, taker, ("state", state), 0, [])
 
-    def _tell(self, kind: Kind, to: int, what: What, keys: int, frames: list[bytes]) -> None:
+    def _ask(self, state: str, receiver: int, wanted: Mapping[int, list[Any]]) -> None:
+        """wanted: by giver."""
+        for giver, keys in wanted.items():
+            what = ("state", state)
+            frames = [pack_items(keys)]
+            self._tell(Kind.STATES_WANTED, giver, what, len(keys), frames, receiver)
+
+    def _tell(
+        self, kind: Kind, to: int, what: What, count: int, frames: list[bytes], receiver: int = 0
+    ) -> None:
+        """count: of keys; of slices where they are given back. receiver: of keys asked for."""
         header = Header(
-            kind, self.worker, self._whats.index(what), 0, self.after.version, 0, -1, 0, keys,
-            sum(map(len, frames)), Origin(-1, -1, 0, 0),
+            kind, self.worker, self._whats.index(what), receiver, self.after.version, 0, -1, 0,
+            count, sum(map(len, frames)), Origin(-1, -1, 0, 0),
         )  # fmt: skip
         self._send(to, header, frames)
 
@@ -234,11 +289,11 @@ class Move:
             return  # the last acknowledgements of the move before
         what = kind, name = self._whats[header.exchange]
         if header.kind is Kind.STATES_TAKEN:
-            self._credit[header.sender] += 1
+            self._credit[header.sender] += header.messages
         elif what in self._uncut:
             self._early.append((header, frames))
         elif header.kind is Kind.STATES_WANTED:
-            self._questions.append((name, header.sender, unpack_items(frames[0])))
+            self._questions.append((name, header.sequence, unpack_items(frames[0])))
             self._answer()
         elif kind == "sink":
             self._awaits[what].discard(header.sender)
@@ -249,35 +304,73 @@ class Move:
             # The answer to a question: messages wait for these. Of a key that was not there any
             # more the state may be among those that have come and have not been taken in yet.
             self._take_in(header, frames)
-            self._coming.append((header, frames[2:]))
-            now_s = time.monotonic()
-            if now_s - self._tried_s > TRY_AGAIN_EVERY_S:
-                self._try_again(now_s)
+            unknown = unpack_items(frames[2])
+            if unknown:
+                states = self._stages.states[name]
+                while self._coming and any(key not in states for key in unknown):
+                    self._take_in(*self._coming.popleft())
+                self._unknown[name].update(unknown)
+                self._come(what, unknown)
         else:
             self._coming.append((header, frames))
 
     def _take_in(self, header: Header, frames: list[bytes]) -> None:
         """Some states, or the news that those were all."""
         what = _, name = self._whats[header.exchange]
-        self._to_try.add(what)
         if header.kind is Kind.STATES_END:
             self._awaits[what].discard(header.sender)
+            self._to_try.add(what)
             self._try_again(time.monotonic())
             return
-        if len(frames) == 1:
-            self._unknown[name].update(unpack_items(frames[0]))
-            return
-        keys, values = unpack_items(frames[0]), decode(frames[1])
+        keys = unpack_items(frames[0])
         self._stages.moving(name, keys)
-        self._stages.states[name].update(zip(keys, values, strict=True))
+        self._stages.states[name].update(zip(keys, decode(frames[1]), strict=True))
         self.keys_in += header.messages
         self.bytes_in += header.cost_bytes
-        self._tell(Kind.STATES_TAKEN, header.sender, what, 0, [])
+        self._taken[header.sender] += 1
+        if self._taken[header.sender] >= GIVEN_BACK_AT_ONCE:
+            slices = self._taken.pop(header.sender)
+            self._tell(Kind.STATES_TAKEN, header.sender, what, slices, [])
+        self._come(what, keys)
+
+    def _come(self, what: What, keys: list[Any]) -> None:
+        """Of these keys the states are here, or there are none."""
+        missing = self._missing[what[1]]
+        if not missing.isdisjoint(keys):
+            missing.difference_update(keys)
+            self._to_try.add(what)
+
+    def tend(self) -> None:
+        """Before every batch: what messages wait for is not put off until a slice has its turn."""
+        if not self._to_ask and not self._to_try:
+            return
+        now_s = time.monotonic()
+        if self._to_ask and now_s >= self._ask_at_s:
+            to_ask, self._to_ask = self._to_ask, {}
+            for state, keys in to_ask.items():
+                self._ask_for(state, keys)
+        if self._to_try and (
+            now_s - self._tried_s > TRY_AGAIN_EVERY_S
+            or not any(self._missing[name] for kind, name in self._to_try if kind == "state")
+        ):
+            self._try_again(now_s)
+
+    def tend_in_ms(self) -> float:
+        """How long until `tend` has something to do where nothing comes; -1: nothing."""
+        dues_s = []
+        if self._to_ask:
+            dues_s.append(self._ask_at_s)
+        if self._to_try:
+            dues_s.append(self._tried_s + TRY_AGAIN_EVERY_S)
+        return max(0.0, (min(dues_s) - time.monotonic()) * 1000) if dues_s else -1.0
 
     def _try_again(self, now_s: float) -> None:
         whats, self._to_try = self._to_try, set()
         self._tried_s = now_s
         for what in whats:
+            if what[0] == "state":  # those that still wait will say so again
+                self._waited_for[what[1]].clear()
+                self._missing[what[1]].clear()
             since_s = self._waiting_since_s.pop(what, now_s)
             self.longest_wait_s = max(self.longest_wait_s, now_s - since_s)
             self._came(what)
@@ -292,26 +385,40 @@ class Move:
         keys = payload.keys
         states, unknown = self._stages.states[state], self._unknown[state]
         givers, owner_of = self._awaits["state", state], self._owner_before
+        waited_for = self._waited_for[state]
         late = [
             i
             for i, key in enumerate(keys)
-            if key not in states and key not in unknown and owner_of(key) in givers
+            if key in waited_for
+            or (key not in states and key not in unknown and owner_of(key) in givers)
         ]
         if not late:
             return payload, None
-        self._ask_for(state, {keys[i] for i in late})
+        self._wait_for(state, {keys[i] for i in late})
         waits = set(late)
         now = [i for i in range(len(keys)) if i not in waits]
         return _picked(payload, now), self.waiting(("state", state), batch, _picked(payload, late))
 
-    def _ask_for(self, state: str, keys: set[Any]) -> None:
-        """Keys that messages wait for, once each."""
+    def _wait_for(self, state: str, keys: set[Any]) -> None:
+        """Messages wait for these keys: each is asked for once."""
+        new = keys - self._waited_for[state]
+        self._waited_for[state] |= new
+        self._missing[state] |= new
+        new -= self._asked[state]
+        if new:
+            if not self._to_ask:
+                self._ask_at_s = time.monotonic() + ASK_AFTER_S
+            self._to_ask.setdefault(state, []).extend(new)
+
+    def _ask_for(self, state: str, keys: list[Any]) -> None:
+        """Those of them that have not come."""
+        asked, missing = self._asked[state], self._missing[state]
         wanted: dict[int, list[Any]] = {}
-        for key in keys - self._asked[state]:
-            wanted.setdefault(self._owner_before(key), []).append(key)
-        self._asked[state] |= keys
-        for giver, some in wanted.items():
-            self._tell(Kind.STATES_WANTED, giver, ("state", state), len(some), [pack_items(some)])
+        for key in keys:
+            if key in missing and key not in asked:
+                asked.add(key)
+                wanted.setdefault(self._owner_before(key), []).append(key)
+        self._ask(state, self.worker, wanted)
 
     def waiting(self, what: What, batch: Batch, payload: Any, messages: int = 0) -> Batch:
         """A part of a batch as one that waits."""

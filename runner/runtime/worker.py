@@ -79,9 +79,6 @@ if TYPE_CHECKING:
     from roo.runtime.snapshots import Part
 
 HOT_KEYS = 5
-SHARE_BESIDE_A_MOVE = 3
-"""How many times as long as a slice of a move the time after it is for batches."""
-
 GOODBYE_MS = 2_000
 """How long a last message to the coordinator may take."""
 
@@ -248,7 +245,10 @@ class Worker:
                 self._receive()
             if readable(self.control.socket) and self._obey():
                 return
-            if self.move is not None or (self.checkpoint is not None and self.checkpoint.active):
+            if self.move is not None:
+                self.move.tend()
+                self._go_on_in_slices()
+            elif self.checkpoint is not None and self.checkpoint.active:
                 self._go_on_in_slices()
             work = self.core.next_work()
             if work is None:
@@ -395,9 +395,9 @@ class Worker:
                 if fileno is not None:
                     watched[fileno] = split
                     self._poller.register(fileno, zmq.POLLIN)
-            slice_ms = self._until_slice_ms()
-            if slice_ms >= 0:
-                wait_ms = slice_ms if wait_ms < 0 else min(wait_ms, slice_ms)
+            move_ms = self.move.tend_in_ms() if self.move is not None else -1.0
+            waits_ms = (wait_ms, self._until_slice_ms(), move_ms)
+            wait_ms = min((ms for ms in waits_ms if ms >= 0), default=-1.0)
             events = self._poller.poll(None if wait_ms < 0 else ceil(wait_ms))
             ready = [watched[fileno] for fileno, _ in events if fileno in watched]
             for fileno in watched:
@@ -409,14 +409,14 @@ class Worker:
 
     def _until_slice_ms(self) -> float:
         """How long until the next slice of a checkpoint or a move; -1 where there is none."""
-        checkpoints = self.checkpoint is not None and self.checkpoint.active
-        if self.move is None and not checkpoints:
+        checkpoint = self.checkpoint
+        if self.move is None and not (checkpoint is not None and checkpoint.active):
             return -1.0
         if self._has_run:  # one has been put off
             return max(0.0, (self._slices_after_s - time.monotonic()) * 1000)
         if self.move is not None and self.move.is_busy:
             return 0.0
-        return self.checkpoint.wait_ms() if self.checkpoint is not None and checkpoints else -1.0
+        return checkpoint.wait_ms() if checkpoint is not None and checkpoint.active else -1.0
 
     def _read(self, split: int) -> None:
         source = self.readers.source_of(split)
@@ -534,17 +534,20 @@ class Worker:
                 data, messages = outlet.encode(items)
                 if messages:
                     outlet.write(data, messages, header.read_ns)
-        while made := [self._output(one, header) for one in self.stages.take(stage)]:
+        while made := [self._output(stage, one, header) for one in self.stages.take(stage)]:
             outputs += filter(None, made)
         self.activity.end()
         if self._notebook is not None:
             self._notebook.end()
         self._perform(Ran(stage, batch, outputs, waiting))
 
-    def _output(self, made: Made, parent: Header) -> Output | None:
+    def _output(self, stage: int, made: Made, parent: Header) -> Output | None:
         """What a receiver is sent; None: nothing is left of it."""
         payload: Any = made.payload
         sink = self._sink_at.get(made.to_stage)
+        move = self.move
+        if move is not None and sink is None and self.stages.place[stage] is move.after:
+            move.ahead(self.stages.state_at[made.to_stage], made.receiver, payload.keys)
         if sink is not None:
             payload, messages = self.outlets[sink].encode(payload)
             if not messages:
@@ -646,7 +649,7 @@ class Worker:
         if self.move is not None:
             self._go_on_with_move(self.move)
         now_s = time.monotonic()
-        for_batches = SHARE_BESIDE_A_MOVE if self.move is not None else 1
+        for_batches = self.move.share_of_batches if self.move is not None else 1.0
         self._sliced_s = now_s
         self._slices_after_s = now_s + for_batches * (now_s - begun_s)
         self._has_run = False
@@ -752,7 +755,8 @@ def main(arguments: list[str]) -> NoReturn:
         watchdog.watch(worker)
         gc.disable()  # a million states are made, and none is garbage
         worker.prepare()
-        _tune_collector()
+        if worker.move is None:  # else many more come
+            _tune_collector()
         line.send(control.Ready(worker.noted(), data.port))
         line.socket.poll()
         go = line.receive()
