@@ -18,9 +18,14 @@ from roo.runtime.outlets import Outlet
 from roo.runtime.readers import Readers
 from roo.runtime.resume import own_chains
 from roo.runtime.snapshots import Part, Snapshots
-from roo.runtime.stages import Stages
+from roo.runtime.stages import NO_LIMIT, Stages
 
 THREAD_LOOK_MS = 2.0
+
+KEYS_AT_ONCE = 1024
+"""While a checkpoint is taken, a batch waits for so many of its keys to be stored, and runs over
+those before it waits again.
+"""
 
 
 class Checkpoint:
@@ -44,6 +49,7 @@ class Checkpoint:
     ) -> None:
         chains = own_chains(resume, stages.plan, stages.place[0].table, worker)
         self._snapshots = Snapshots(folder, worker, stages.states, chains)
+        self._stages = stages
         stages.touch, stages.moving = self._snapshots.touch, self._snapshots.moving
         self._all_outlets = outlets
         self._outlets: dict[str, Outlet] = {}
@@ -65,6 +71,7 @@ class Checkpoint:
     def begin(self, barrier: int, *, last: bool) -> None:
         """A barrier opens. last: nothing is read after it."""
         self._snapshots.begin(barrier, last=last)
+        self._stages.keys_at_once = KEYS_AT_ONCE
         self._outlets = {
             name: outlet for name, outlet in self._all_outlets.items() if outlet.is_open
         }
@@ -120,6 +127,7 @@ class Checkpoint:
             return None
         if not self._syncing:
             self._syncing = True
+            self._stages.keys_at_once = NO_LIMIT
             snapshots.sync([outlet.sink for outlet in self._outlets.values()])
         return snapshots.part(self._splits, self._noted) if snapshots.synced else None
 

@@ -7,9 +7,12 @@ once, and no set is so large that its growing or going holds a batch up.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
-from itertools import islice
-from typing import Any, NamedTuple
+from itertools import islice, repeat, starmap
+from typing import Any
+
+from roo.items import pack_items
 
 PAGE_KEYS = 1024
 AHEAD_KEYS = 131_072
@@ -23,16 +26,40 @@ turn takes a third of what it takes to note one, and look it up again.
 EXPECTED_FROM, LOOK_EVERY = 1 / 32, 8
 """Messages to a key from which that may be expected, and how often in a row."""
 
+KEPT_BYTES = 32
+"""How long keys may be, on an average, for their packed form to be kept with their page."""
+
 TIDY_BATCHES = 64
-TIDY_KEYS = 4096
-"""How many keys of a set that is done with are let go of before a batch."""
+TIDY_KEYS = 16_384
+"""How many keys of a set that is done with are let go of before a batch, until it has so few."""
 
 
-class Page(NamedTuple):
+class Page:
     """Keys and their state objects, side by side."""
 
-    keys: list[Any]
-    states: list[Any]
+    __slots__ = ("_packed", "keys", "states")
+
+    def __init__(self, keys: list[Any], states: list[Any]) -> None:
+        self.keys = keys
+        self.states = states
+        self._packed: bytes | None = None
+
+    def packed_keys(self) -> bytes:
+        """As `pack_items` has them; keys are not added to any more. Kept for the next checkpoint,
+        where they are short: packing them takes as long as encoding the states.
+        """
+        if self._packed is not None:
+            return self._packed
+        packed = pack_items(self.keys)
+        if len(packed) <= KEPT_BYTES * len(self.keys):
+            self._packed = packed
+        return packed
+
+    def part(self, start: int, end: int) -> Page:
+        """Some of it, or itself."""
+        if start <= 0 and end >= len(self.keys):
+            return self
+        return Page(self.keys[start:end], self.states[start:end])
 
 
 class AllKeys:
@@ -89,7 +116,7 @@ class AllKeys:
 
     def present(self, page: Page) -> Page:
         """What of a page is still there, and not there again as another object."""
-        pairs = zip(*page, strict=True)
+        pairs = zip(page.keys, page.states, strict=True)
         there = [(key, state) for key, state in pairs if self._states.get(key) is state]
         if len(there) == len(page.keys):
             return page
@@ -189,7 +216,7 @@ class EveryKey:
         if not self._next and self._look:
             page = self._pages[-1] = self._keys.present(page)
         start, self._next = self._next, self._next + count
-        some = Page(page.keys[start : self._next], page.states[start : self._next])
+        some = page.part(start, self._next)
         if self._next >= len(page.keys):
             self._pages.pop()
             self._next = 0
@@ -248,7 +275,7 @@ class Litter:
         """Before a batch."""
         if self._sets:
             keys = self._sets[-1]
-            for _ in range(min(TIDY_KEYS, len(keys))):
-                keys.pop()
-            if not keys:
+            if len(keys) <= TIDY_KEYS:
                 self._sets.pop()
+            else:
+                deque(starmap(keys.pop, repeat((), TIDY_KEYS)), maxlen=0)

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 from roo.checkpoint.blocks import BlockWriter, FileInfo, Group
 from roo.checkpoint.encoding import StateEncoder
-from roo.items import pack_items
 from roo.runtime.failures import RunFailure, shorten
 from roo.runtime.keys_in_turn import (
     AllKeys,
@@ -33,7 +32,7 @@ from roo.runtime.keys_in_turn import (
     states_of,
 )
 
-SLICE_S, SLICE_S_MAX = 0.002, 0.003
+SLICE_S, SLICE_S_MAX = 0.004, 0.006
 """How long the main thread encodes between two batches: as long as it was away, within these. What
 batches come upon before its turn is dear, so beside large batches a slice is large too.
 """
@@ -249,13 +248,12 @@ class Snapshots:
 
     def _encode(self, state: str, cut: _Cut, page: Page) -> None:
         for start in range(0, len(page.keys), GROUP_KEYS_MAX):
-            keys = page.keys[start : start + GROUP_KEYS_MAX]
-            values = page.states[start : start + GROUP_KEYS_MAX]
+            part = page.part(start, start + GROUP_KEYS_MAX)
             try:
-                encoded = self._encoder.encode(values)
+                encoded = self._encoder.encode(part.states)
             except Exception as error:
-                raise self._unstorable(state, keys, values, error) from error
-            group = Group(pack_items(keys), encoded, len(keys))
+                raise self._unstorable(state, part, error) from error
+            group = Group(part.packed_keys(), encoded, len(part.keys))
             cut.groups.append(group)
             cut.groups_bytes += len(group.keys) + len(group.states)
             if cut.groups_bytes > BLOCK_BYTES:
@@ -266,11 +264,9 @@ class Snapshots:
             self._queue.put((cut, state, cut.groups))
             cut.groups, cut.groups_bytes = [], 0
 
-    def _unstorable(
-        self, state: str, keys: list[Any], values: list[Any], error: Exception
-    ) -> RunFailure:
+    def _unstorable(self, state: str, page: Page, error: Exception) -> RunFailure:
         """Which of the keys it was."""
-        for key, value in zip(keys, values, strict=True):
+        for key, value in zip(page.keys, page.states, strict=True):
             try:
                 self._encoder.encode([value])
             except Exception as found:

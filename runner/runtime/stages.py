@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ from roo.runtime.loops import Code, generate, identifier
 from roo.runtime.payload import ATOMS, Keyed, copied
 from roo.spec.model import SinkSpec, StateSpec
 
+NO_LIMIT = sys.maxsize
+
 
 class Made(NamedTuple):
     """What a stage made for one receiver: keyed messages, or items for a sink."""
@@ -42,8 +45,8 @@ class Stages:
 
     place: who owns what, for each stage, as they turn over one by one. states: state name -> key ->
     state object. state_at: the state that a stage works on. touch: told of the keys of a batch
-    before it runs, where checkpoints are kept. items: sink name -> what was emitted and not yet
-    taken, still messages (or what `encode` returned).
+    before it runs, where checkpoints are kept. keys_at_once: of so many at most. items: sink name
+    -> what was emitted and not yet taken, still messages (or what `encode` returned).
     """
 
     def __init__(self, plan: Plan, worker: int, place: Placement) -> None:
@@ -54,6 +57,7 @@ class Stages:
         self.failures = Failures(plan, worker, self.code, self._set_aside)
         self.states: dict[str, dict[Any, Any]] = {s.name: {} for s in plan.spec.states}
         self.touch: Callable[[str, list[Any]], None] | None = None
+        self.keys_at_once = NO_LIMIT
         self.moving: Callable[[str, list[Any]], None] = lambda state, keys: None
         self.state_at = {
             s.index: step.state
@@ -81,10 +85,18 @@ class Stages:
 
     def run_keyed(self, stage: int, payload: Keyed) -> None:
         """A stage of stateful steps over a batch."""
+        self.hot_keys.see(self.state_at[stage], payload.keys)
+        if len(payload.keys) <= self.keys_at_once:
+            self._run_keyed(stage, payload)
+            return
+        for start in range(0, len(payload.keys), self.keys_at_once):
+            end = start + self.keys_at_once
+            self._run_keyed(stage, Keyed(*(items[start:end] for items in payload)))
+
+    def _run_keyed(self, stage: int, payload: Keyed) -> None:
         keys, messages, entries = payload
         steps = self.plan.stages[stage].entries
         functions = self._aimed(stage)
-        self.hot_keys.see(self.state_at[stage], keys)
         if self.touch is not None:
             self.touch(self.state_at[stage], keys)
         if len(steps) == 1:
