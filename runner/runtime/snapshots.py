@@ -32,7 +32,7 @@ from roo.runtime.keys_in_turn import (
     states_of,
 )
 
-SLICE_S, SLICE_S_MAX = 0.004, 0.006
+SLICE_S, SLICE_S_MAX = 0.003, 0.005
 """How long the main thread encodes between two batches: as long as it was away, within these. What
 batches come upon before its turn is dear, so beside large batches a slice is large too.
 """

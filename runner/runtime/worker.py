@@ -79,6 +79,9 @@ if TYPE_CHECKING:
     from roo.runtime.snapshots import Part
 
 HOT_KEYS = 5
+SLICES_LATE = 4
+"""How many times as long as a slice the next one is put off where only sources and sinks ran."""
+
 GOODBYE_MS = 2_000
 """How long a last message to the coordinator may take."""
 
@@ -138,8 +141,8 @@ class Worker:
         )  # fmt: skip
         self.move: Move | None = None
         self._positions: dict[int, tuple[int | None, bool]] = {}
-        self._slices_after_s = self._sliced_s = 0.0
-        self._has_run = False
+        self._slices_after_s = self._slices_late_s = self._sliced_s = 0.0
+        self._has_run = self._has_run_keys = False
         self._waited_s = 0.0
         self._waits_since_s: float | None = None
         self._uncut: dict[tuple[str, str], set[int]] = {}
@@ -407,13 +410,20 @@ class Worker:
         for split in ready:
             self._perform(SplitReady(split))
 
+    @property
+    def _slice_due_s(self) -> float:
+        """When a slice comes before the next batch: not twice without keyed messages in between,
+        which would wait as long as for both.
+        """
+        return self._slices_after_s if self._has_run_keys else self._slices_late_s
+
     def _until_slice_ms(self) -> float:
         """How long until the next slice of a checkpoint or a move; -1 where there is none."""
         checkpoint = self.checkpoint
         if self.move is None and not (checkpoint is not None and checkpoint.active):
             return -1.0
         if self._has_run:  # one has been put off
-            return max(0.0, (self._slices_after_s - time.monotonic()) * 1000)
+            return max(0.0, (self._slice_due_s - time.monotonic()) * 1000)
         if self.move is not None and self.move.is_busy:
             return 0.0
         return checkpoint.wait_ms() if checkpoint is not None and checkpoint.active else -1.0
@@ -464,6 +474,7 @@ class Worker:
                 self._run_one_by_one(work.stage, payload, header.origin)
             else:
                 self.stages.run_keyed(work.stage, payload)
+            self._has_run_keys = True
         else:
             self.activity.begin(f"writing sink {sink}")
             self.outlets[sink].write(payload, header.messages, header.read_ns)
@@ -640,7 +651,7 @@ class Worker:
         those that the messages come from and go to.
         """
         begun_s = time.monotonic()
-        if self._has_run and begun_s < self._slices_after_s:
+        if self._has_run and begun_s < self._slice_due_s:
             return
         if self.checkpoint is not None and self.checkpoint.active:
             part = self.checkpoint.step(begun_s - self._sliced_s)
@@ -652,7 +663,8 @@ class Worker:
         for_batches = self.move.share_of_batches if self.move is not None else 1.0
         self._sliced_s = now_s
         self._slices_after_s = now_s + for_batches * (now_s - begun_s)
-        self._has_run = False
+        self._slices_late_s = self._slices_after_s + SLICES_LATE * (now_s - begun_s)
+        self._has_run = self._has_run_keys = False
 
     # Telling
 
