@@ -134,9 +134,7 @@ class Move:
     @property
     def is_busy(self) -> bool:
         """Whether `step` has something to do now."""
-        return bool(self._coming or self._answerable()) or any(
-            self._credit[taker] > 0 for taker in self._going_to()
-        )
+        return bool(self._coming) or self._answerable() or (bool(self._going) and self._may_give)
 
     @property
     def share_of_batches(self) -> float:
@@ -144,8 +142,10 @@ class Move:
         halved = int((time.monotonic() - self._begun_s) / SHARE_HALVED_EVERY_S)
         return max(SHARE / 2.0 ** min(halved, 10), SHARE_LEAST)
 
-    def _going_to(self) -> list[int]:
-        return self._takers if self._going else []
+    @property
+    def _may_give(self) -> bool:
+        """Whether no receiver has as much on its way as it may."""
+        return all(self._credit[taker] > 0 for taker in self._takers)
 
     # Going
 
@@ -171,7 +171,7 @@ class Move:
             self._take_in(*self._coming.popleft())
         self._answer()
         for state, slices in list(self._going.items()):
-            while min((self._credit[taker] for taker in self._takers), default=1) > 0:
+            while self._may_give:
                 part = next(slices, None)
                 if part is None:
                     self._end(state)

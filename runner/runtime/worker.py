@@ -140,6 +140,7 @@ class Worker:
             plan.spec.name, "", assignment.worker, len(place.workers), self._log
         )  # fmt: skip
         self.move: Move | None = None
+        self._early: list[tuple[Header, list[bytes]]] = []
         self._positions: dict[int, tuple[int | None, bool]] = {}
         self._slices_after_s = self._slices_late_s = self._sliced_s = 0.0
         self._has_run = self._has_run_keys = False
@@ -270,8 +271,10 @@ class Worker:
                 given = header.messages, header.cost_bytes, header.sequence
                 self._perform(Credited(header.exchange, header.sender, *given))
             elif header.kind >= Kind.STATES:
-                if self.move is not None:  # else the last acknowledgements of one that is over
+                if self.move is not None:
                     self.move.receive(header, frames)
+                elif header.table_version > self.core.table_version:
+                    self._early.append((header, frames))  # of a move that has not begun here
             else:
                 try:
                     payload = payload_of(header, frames, keyed=self._keyed[header.exchange])
@@ -343,6 +346,9 @@ class Worker:
         self.move = Move(
             self.worker, self.stages, before, after, self.data.send, self._states_came, joins=joins
         )
+        early, self._early = self._early, []
+        for header, frames in early:
+            self.move.receive(header, frames)
 
     def _states_came(self, what: What) -> None:
         """Of a state, or a sink's writer: what waited for them may run."""

@@ -236,6 +236,25 @@ def test_only_so_many_slices_are_on_their_way() -> None:
     assert max(keys for keys, _ in slices(cluster)) == moving.SLICE_KEYS
 
 
+def test_a_giver_sleeps_while_one_of_its_receivers_takes_nothing_in() -> None:
+    before = Placement.fresh(3, [], ())
+    cluster = Cluster(before, before.changed((), [2]), {f"k{i}": i for i in range(60_000)})
+    for worker in (0, 1, 2):
+        cluster.cut(worker)
+    steps = 0
+    while cluster.moves[2].is_busy:
+        cluster.moves[2].step()
+        while cluster.links.get((2, 0)):
+            cluster.deliver((2, 0))
+        while cluster.moves[0].is_busy:
+            cluster.moves[0].step()
+        while cluster.links.get((0, 2)):
+            cluster.deliver((0, 2))
+        steps += 1
+        assert steps < 1000, "it runs for nothing"
+    assert not cluster.moves[2].is_complete
+
+
 def test_a_slice_is_bounded_in_bytes_whatever_the_size_of_a_state() -> None:
     large = 100_000
     cluster = Cluster(*joined(1), {f"k{i}": b"x" * large for i in range(300)})
