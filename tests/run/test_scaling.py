@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,50 @@ def test_several_join_as_several_leave_in_one_move(tmp_path: Path) -> None:
         assert place["workers"] == [1, 3, 4]
         live.stop()
     check_detector(tmp_path / "out.txt")
+
+
+KEYS = 60_000
+BURSTS = f"""
+from dataclasses import dataclass
+
+@dataclass
+class Seen:
+    count: int = 0
+
+def keys(): return (f"k{{i}}" for i in range({KEYS}))
+
+def key(number): return f"k{{number // 4 * 7919 % {KEYS}}}"
+
+def work(number, state):
+    state.count += 1
+    return f"{{key(number)}} {{state.count}} {{number}}"
+"""
+BURSTS_PIPELINE = """
+name: NAME
+sources: {numbers: {type: generate, rate: 20000}}
+states: {seen: {factory: "plug:Seen", keys: {call: "plug:keys"}}}
+steps: [{name: work, type: stateful, partition: "plug:key", state: seen, call: "plug:work"}]
+sinks: {out: {type: file, path: out.txt}}
+"""
+
+
+def test_messages_that_come_as_their_key_does_stay_in_order(tmp_path: Path) -> None:
+    """A key's four messages come within a millisecond, while it may be on its way."""
+    with Live(tmp_path, BURSTS_PIPELINE, BURSTS, "--workers", "2", "--no-checkpoint") as live:
+        for _ in range(2):
+            live.change(joins=1)
+            live.change(joins=-1)
+        live.stop()
+    counts: Counter[str] = Counter()
+    last: dict[str, int] = {}
+    lines = [line.split() for line in (tmp_path / "out.txt").read_text().splitlines()]
+    for key, count, number in lines:
+        counts[key] += 1
+        assert int(count) == counts[key]
+        assert int(number) > last.get(key, -1), f"{key}: {last[key]} and then {number}"
+        last[key] = int(number)
+    assert sorted(int(number) for _, _, number in lines) == list(range(len(lines)))
+    assert len(lines) > 1000
 
 
 HANGS = (
