@@ -12,7 +12,7 @@ from types import TracebackType
 
 from roo.runtime.run_folder import RunFolder
 
-MODULE = "roo.runtime.worker"
+MODULE = "roo.runtime.worker_main"
 EXIT_DEADLINE_S = 5.0
 
 

@@ -1,23 +1,18 @@
-"""The worker process: `python -m roo.runtime.worker FOLDER INDEX ATTEMPT LIFELINE`.
+"""A worker: one flat loop, which takes in what has arrived, asks core what to do next, and does it.
 
-    hello -> assignment -> (build, preload, open) -> ready -> go -> batches … -> barrier -> exit
-
-One thread does all the work, in a flat loop: take in what has arrived, ask core what to do next,
-do it. A second thread (`watchdog`) tells the coordinator how it goes, also while a plugin blocks.
+`runtime/worker_main.py` is the process around it.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -36,7 +31,6 @@ from roo.core.worker import (
     Event,
     GiveCredit,
     Link,
-    ProtocolError,
     Ran,
     ReadSplit,
     RunStage,
@@ -57,20 +51,17 @@ from roo.runtime.failures import (
     plain,
     render,
     say,
-    unexpected,
     users_frames,
 )
-from roo.runtime.key import read_key
 from roo.runtime.latency import Histogram
-from roo.runtime.loops import Code
 from roo.runtime.outlets import Outlet, make_sink
 from roo.runtime.payload import Keyed, own
 from roo.runtime.preload import keys_of
 from roo.runtime.readers import Readers
 from roo.runtime.stages import Made, Stages
 from roo.runtime.suspects import Notebook, path_of
-from roo.runtime.transport import Control, Data, Site, frames_of, ipc, payload_of, readable
-from roo.runtime.watchdog import Activity, Watchdog, cpu_s, die_with_parent, memory_bytes
+from roo.runtime.transport import Control, Data, frames_of, payload_of, readable
+from roo.runtime.watchdog import Activity, cpu_s, memory_bytes
 
 if TYPE_CHECKING:
     from roo.checkpoint.manifest import Manifest
@@ -81,9 +72,6 @@ if TYPE_CHECKING:
 HOT_KEYS = 5
 SLICES_LATE = 4
 """How many times as long as a slice the next one is put off where only sources and sinks ran."""
-
-GOODBYE_MS = 2_000
-"""How long a last message to the coordinator may take."""
 
 
 class Worker:
@@ -385,7 +373,7 @@ class Worker:
         move.step()
         if move.is_complete and not self._uncut and not self._to_hand_over:
             self.move = None
-            _tune_collector()
+            tune_collector()
             if self.worker in move.after.workers:
                 self.control.send(control.MovedIn(
                     move.after.version, move.keys_in, move.bytes_in, self._cut_ms,
@@ -721,7 +709,7 @@ def _located(locate: Callable[[int], int], index: int, _: int) -> int:
     return locate(index)
 
 
-def _tune_collector() -> None:
+def tune_collector() -> None:
     """What is loaded by now stays; and a young generation as large as a batch's garbage.
 
     Python's defaults cost a word count over a million keys a tenth of its time (ARCHITECTURE.md).
@@ -729,84 +717,3 @@ def _tune_collector() -> None:
     gc.freeze()
     gc.enable()
     gc.set_threshold(50_000, 20, 20)
-
-
-def _site(folder: str) -> Site:
-    """Where this process is: by its environment, where others than the coordinator start it."""
-    environ = os.environ
-    key = read_key(environ["ROO_KEY_FILE"]) if environ.get("ROO_KEY_FILE") else None
-    address = environ.get("ROO_CONTROL") or ipc(folder, "control")
-    return Site(folder, address, environ.get("ROO_PLACE", ""), environ.get("ROO_BIND"), key)
-
-
-def _keep_stdout_for_data() -> int:
-    """A descriptor for a stdout sink alone; what plugins print to stdout goes to stderr."""
-    data = os.dup(1)
-    os.dup2(2, 1)
-    return data
-
-
-def main(arguments: list[str]) -> NoReturn:
-    """Run one worker and end the process."""
-    folder, lifeline = arguments[0], int(arguments[3])
-    index, attempt = int(arguments[1]), int(arguments[2])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    stdout_fd = _keep_stdout_for_data()
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109
-    context: zmq.Context[Any] = zmq.Context()
-    site = _site(folder)
-    line = Control(context, site, f"worker-{attempt}-{index}")
-    watchdog = Watchdog(site, f"watchdog-{attempt}-{index}", lifeline)
-    watchdog.start()
-    line.send(control.Hello(os.getpid()))
-    die_with_parent()  # while the coordinator answers
-    code = 1
-    data: Data | None = None
-    worker: Worker | None = None
-    try:
-        line.socket.poll()
-        assignment = line.receive()
-        assert isinstance(assignment, control.Assignment)
-        data = Data(context, site, index, attempt)
-        worker = Worker(assignment, line, data, stdout_fd, folder)
-        watchdog.watch(worker)
-        gc.disable()  # a million states are made, and none is garbage
-        worker.prepare()
-        if worker.move is None:  # else many more come
-            _tune_collector()
-        line.send(control.Ready(worker.noted(), data.port))
-        line.socket.poll()
-        go = line.receive()
-        if type(go) is control.Go:
-            data.connect(go.data)
-            worker.run()
-        worker.close()
-        code = 0
-    except RunFailure as failure:
-        if worker is not None:
-            line.send(worker.stats())  # so that the summary counts what had come this far
-        line.send(control.Failed(failure.error))
-    except ProtocolError as error:
-        if site.bind is None:
-            raise
-        # A connection to another machine broke, and took something with it: all go back.
-        line.send(control.Said(f"worker {index}: {error}"))
-    except BrokenPipeError:
-        line.send(control.Quit())
-    except api.ConnectorError as error:
-        line.send(control.Failed({"kind": "sink", "what": error.message, "hint": error.hint}))
-    except BaseException as error:
-        line.send(control.Failed(unexpected(error, worker.stages.code if worker else Code())))
-    finally:
-        watchdog.stop()
-        line.close(GOODBYE_MS)
-        if data is not None:
-            data.close(0)
-        context.term()
-    sys.stderr.flush()
-    os._exit(code)  # no interpreter teardown: a million states take a while to free
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

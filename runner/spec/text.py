@@ -71,7 +71,8 @@ def parse(text: str, document: Document) -> None:
         return
     if deep:
         what, hint = "this is nested too deeply", f"{DEPTH_MAX} levels at most"
-        document.findings.append(Finding(document.file, *_place(deep), "yaml-depth", what, hint))
+        place = deep.line + 1, deep.column + 1
+        document.findings.append(Finding(document.file, *place, "yaml-depth", what, hint))
     if node is None:
         return
     try:
@@ -140,15 +141,22 @@ def _near(path: FilePath) -> str:
 
 
 def _too_deep(text: str) -> Any:
-    """The first of the parser's events that lies deeper than DEPTH_MAX."""
+    """Where it first lies deeper than DEPTH_MAX: an event of the parser's, or its error where it
+    gave up before (from PyYAML 6.0.4 on it looks 1,000 levels ahead); None: nowhere.
+    """
     depth = 0
-    for event in yaml.parse(text, Loader=Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > DEPTH_MAX:
-                return event
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+    try:
+        for event in yaml.parse(text, Loader=Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > DEPTH_MAX:
+                    return event.start_mark
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except yaml.MarkedYAMLError as error:
+        if "nesting depth" not in (error.problem or ""):
+            raise
+        return error.problem_mark
     return None
 
 

@@ -27,6 +27,13 @@ def findings(file: Path | str, overrides: tuple[str, ...] = ()) -> InvalidPipeli
     return caught.value
 
 
+def test_what_is_so_deep_that_the_parser_gives_up_is_too_deep_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("version: 1\nname: " + "[" * 50_000)
+    [finding] = findings(file).findings
+    assert (finding.line, finding.code) == (2, "yaml-depth")
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_file(name: str, tmp_path: Path) -> None:
     content, places, words = WRONG[name]

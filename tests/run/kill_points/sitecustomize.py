@@ -37,8 +37,8 @@ def who(pid: int | str) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     except OSError:
         return ""
-    if "roo.runtime.worker" in words:
-        return words[words.index("roo.runtime.worker") + 2]
+    if "roo.runtime.worker_main" in words:
+        return words[words.index("roo.runtime.worker_main") + 2]
     return "coordinator" if "roo" in words and "run" in words else ""
 
 
