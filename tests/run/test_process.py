@@ -99,7 +99,7 @@ def test_workers_do_not_outlive_the_coordinator(tmp_path: Path, pipeline: str) -
 def test_workers_do_not_outlive_it_in_an_import_that_holds_the_interpreter(tmp_path: Path) -> None:
     holds = """
 import ctypes, os, sys
-if sys.argv[0].endswith("worker.py"):
+if sys.argv[0].endswith("worker_main.py"):
     open(f"worker-{os.getpid()}", "w").close()
     ctypes.PyDLL(None).sleep(1000)
 """
