@@ -101,7 +101,7 @@ def test_scale_leave_and_rebalance_say_what_moved(live: Live) -> None:
 # Workers (not the run, which looks at the plugin as well) take their time to start.
 SLOW = """
 import os, sys, time
-while sys.argv[0].endswith("worker.py") and os.path.exists("slow"):
+while sys.argv[0].endswith("worker_main.py") and os.path.exists("slow"):
     time.sleep(0.01)
 """
 
