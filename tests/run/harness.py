@@ -89,13 +89,21 @@ def summary(done: Any) -> dict[str, Any]:
     return found
 
 
+started: list[subprocess.Popen[bytes]] = []
+"""What `start` has started: `conftest` ends what a failed test has left running."""
+
+
 def start(folder: Path, *words: str, **more: Any) -> subprocess.Popen[bytes]:
     """`roo WORDS…` in a folder, running. It hears Ctrl-C, also where the tests run in the
     background of a shell, which makes all that it starts there deaf to that.
     """
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return subprocess.Popen([*ROO, *words], cwd=folder, **{"stderr": subprocess.PIPE, **more})
+        process = subprocess.Popen(
+            [*ROO, *words], cwd=folder, **{"stderr": subprocess.PIPE, **more}
+        )
+        started.append(process)
+        return process
     finally:
         signal.signal(signal.SIGINT, ours)
 
