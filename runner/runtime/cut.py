@@ -59,7 +59,6 @@ class Checkpoint:
         self._splits: dict[int, tuple[int | None, bool]] = {}
         self._noted: dict[str, Any] = {}
         self._passed = self._syncing = False
-        self._plan = stages.plan
         self._stats = stats
         self.counted = stats()
 
@@ -106,7 +105,7 @@ class Checkpoint:
 
     def _count(self, stage: int) -> None:
         """Keep what the parts of a stage have counted up to its cut."""
-        now, before, parts = self._stats(), self.counted, self._plan.parts(stage)
+        now, before, parts = self._stats(), self.counted, self._stages.plan.parts(stage)
         self.counted = replace(
             now,
             sources=now.sources if stage == 0 else before.sources,

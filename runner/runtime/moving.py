@@ -45,8 +45,10 @@ less it gives way. It is in no hurry, since keys that messages are for come befo
 
 SLICES_ON_THEIR_WAY = 8
 GIVEN_BACK_AT_ONCE = 4
+"""How many slices a receiver takes in before it says so: fewer frames, and none is waited for."""
+
 ASKED_ON_THEIR_WAY = 64
-"""So many slices more where the receiver has asked for them."""
+"""So many slices more where messages are for them."""
 
 TRY_AGAIN_EVERY_S = 0.001
 """How often what waits is tried again before all that is waited for has come."""
@@ -231,19 +233,12 @@ class Move:
         """
         if receiver not in self._all_takers:
             return
-        states, asked = self._stages.states[state], self._asked[state]
+        states = self._stages.states[state]
         if receiver != self.worker and state in self._going:
             here = [key for key in dict.fromkeys(keys) if key in states]
             while here and self._credit[receiver] > -ASKED_ON_THEIR_WAY:
                 self._give(state, receiver, self._first_of(here, states), [])
-        wanted: dict[int, list[Any]] = {}
-        for key in keys:
-            if key not in asked and key not in states:
-                giver = self._owner_before(key)
-                if giver not in (receiver, self.worker):
-                    asked.add(key)
-                    wanted.setdefault(giver, []).append(key)
-        self._ask(state, receiver, wanted)
+        self._ask(state, receiver, [key for key in keys if key not in states])
 
     def _answer(self) -> None:
         """Give what was asked for, as far as there may be more on its way."""
@@ -264,12 +259,18 @@ class Move:
         for taker in self._takers:
             self._tell(Kind.STATES_END, taker, ("state", state), 0, [])
 
-    def _ask(self, state: str, receiver: int, wanted: Mapping[int, list[Any]]) -> None:
-        """wanted: by giver."""
-        for giver, keys in wanted.items():
-            what = ("state", state)
-            frames = [pack_items(keys)]
-            self._tell(Kind.STATES_WANTED, giver, what, len(keys), frames, receiver)
+    def _ask(self, state: str, receiver: int, keys: Iterable[Any]) -> None:
+        """Have their old owners send keys to a receiver, where these are others; each key once."""
+        asked, wanted = self._asked[state], dict[int, list[Any]]()
+        for key in keys:
+            if key not in asked:
+                giver = self._owner_before(key)
+                if giver not in (receiver, self.worker):
+                    asked.add(key)
+                    wanted.setdefault(giver, []).append(key)
+        for giver, some in wanted.items():
+            what, frames = ("state", state), [pack_items(some)]
+            self._tell(Kind.STATES_WANTED, giver, what, len(some), frames, receiver)
 
     def _tell(
         self, kind: Kind, to: int, what: What, count: int, frames: list[bytes], receiver: int = 0
@@ -348,7 +349,8 @@ class Move:
         if self._to_ask and now_s >= self._ask_at_s:
             to_ask, self._to_ask = self._to_ask, {}
             for state, keys in to_ask.items():
-                self._ask_for(state, keys)
+                missing = self._missing[state]
+                self._ask(state, self.worker, [key for key in keys if key in missing])
         if self._to_try and (
             now_s - self._tried_s > TRY_AGAIN_EVERY_S
             or not any(self._missing[name] for kind, name in self._to_try if kind == "state")
@@ -409,16 +411,6 @@ class Move:
             if not self._to_ask:
                 self._ask_at_s = time.monotonic() + ASK_AFTER_S
             self._to_ask.setdefault(state, []).extend(new)
-
-    def _ask_for(self, state: str, keys: list[Any]) -> None:
-        """Those of them that have not come."""
-        asked, missing = self._asked[state], self._missing[state]
-        wanted: dict[int, list[Any]] = {}
-        for key in keys:
-            if key in missing and key not in asked:
-                asked.add(key)
-                wanted.setdefault(self._owner_before(key), []).append(key)
-        self._ask(state, self.worker, wanted)
 
     def waiting(self, what: What, batch: Batch, payload: Any, messages: int = 0) -> Batch:
         """A part of a batch as one that waits."""

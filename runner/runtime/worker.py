@@ -413,14 +413,14 @@ class Worker:
 
     def _until_slice_ms(self) -> float:
         """How long until the next slice of a checkpoint or a move; -1 where there is none."""
-        checkpoint = self.checkpoint
-        if self.move is None and not (checkpoint is not None and checkpoint.active):
+        checkpoints = self.checkpoint is not None and self.checkpoint.active
+        if self.move is None and not checkpoints:
             return -1.0
         if self._has_run:  # one has been put off
             return max(0.0, (self._slice_due_s - time.monotonic()) * 1000)
         if self.move is not None and self.move.is_busy:
             return 0.0
-        return checkpoint.wait_ms() if checkpoint is not None and checkpoint.active else -1.0
+        return self.checkpoint.wait_ms() if self.checkpoint is not None and checkpoints else -1.0
 
     def _read(self, split: int) -> None:
         source = self.readers.source_of(split)

@@ -64,7 +64,8 @@ def main(arguments: list[str]) -> NoReturn:
     from roo.runtime.loops import Code
     from roo.runtime.worker import Worker, tune_collector
 
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109  behind Roo's own imports: a plugin is no part of it
+    # After Roo's own imports: no file beside the pipeline is taken for one of them.
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109
     code = 1
     data: Data | None = None
     worker: Worker | None = None

@@ -71,8 +71,7 @@ def parse(text: str, document: Document) -> None:
         return
     if deep:
         what, hint = "this is nested too deeply", f"{DEPTH_MAX} levels at most"
-        place = deep.line + 1, deep.column + 1
-        document.findings.append(Finding(document.file, *place, "yaml-depth", what, hint))
+        document.findings.append(Finding(document.file, *_place(deep), "yaml-depth", what, hint))
     if node is None:
         return
     try:
@@ -171,7 +170,7 @@ def _syntax(file: str, text: str, error: yaml.YAMLError) -> Finding:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if context.startswith(("while scanning an alias", "while scanning an anchor")):
         mark, what = error.context_mark, "cannot start any token"  # type: ignore[attr-defined]
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    line, column = _place(mark) if mark else (1, 1)
     rows = text.split("\n")
     if line > len(rows):  # libyaml ends a last line that has no end
         line, column = _end(text)
@@ -216,7 +215,7 @@ class _Converter:
             raise _Endless
         if self._nodes > NODES_MAX:
             raise _TooMany
-        self._document.values[path] = _place(node)
+        self._document.values[path] = _place(node.start_mark)
         if node.tag not in _TAGS:
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")
             self._find(node, "yaml-tag", f"the tag {tag} means nothing here", "take it out")
@@ -239,7 +238,7 @@ class _Converter:
                 what = f"'{key}' stands here twice (first in line {line})"
                 self._find(key_node, "duplicate-key", what, "keep one of them")
                 continue
-            self._document.keys[at] = _place(key_node)
+            self._document.keys[at] = _place(key_node.start_mark)
             found[key] = self.convert(value_node, at)
         return found
 
@@ -276,9 +275,10 @@ class _Converter:
 
     def _find(self, node: Any, code: str, what: str, hint: str) -> None:
         self._document.findings.append(
-            Finding(self._document.file, *_place(node), code, what, hint)
+            Finding(self._document.file, *_place(node.start_mark), code, what, hint)
         )
 
 
-def _place(node: Any) -> tuple[int, int]:
-    return node.start_mark.line + 1, node.start_mark.column + 1
+def _place(mark: Any) -> tuple[int, int]:
+    """Line and column, from 1 on."""
+    return mark.line + 1, mark.column + 1

@@ -300,13 +300,18 @@ def questions(cluster: Cluster) -> list[tuple[int, int]]:
     return [(by, to) for by, to, kind, _, _ in cluster.sent if kind is Kind.STATES_WANTED]
 
 
-def test_the_old_owner_of_a_key_sends_it_ahead_of_what_it_routes() -> None:
+def joined_by_a_third(owner: int) -> tuple[Cluster, list[str]]:
+    """Workers 0 and 1 are cut, and 2 joins them; some keys that it gets from an owner."""
     before, after = joined(2)
     cluster = Cluster(before, after, {f"k{i}": i for i in range(10_000)})
-    moves = [key for key in cluster.keys if after.table.owner_of(key) == 2]
-    mine = [key for key in moves if before.table.owner_of(key) == 0][-20:]
     for worker in (0, 1):
         cluster.cut(worker)
+    moves = [key for key in cluster.keys if after.table.owner_of(key) == 2]
+    return cluster, [key for key in moves if before.table.owner_of(key) == owner][-20:]
+
+
+def test_the_old_owner_of_a_key_sends_it_ahead_of_what_it_routes() -> None:
+    cluster, mine = joined_by_a_third(0)
     for key in mine:
         cluster.message(key, sender=0)
     while cluster.links[0, 2]:
@@ -317,12 +322,7 @@ def test_the_old_owner_of_a_key_sends_it_ahead_of_what_it_routes() -> None:
 
 
 def test_who_routes_for_a_key_asks_its_old_owner_to_send_it() -> None:
-    before, after = joined(2)
-    cluster = Cluster(before, after, {f"k{i}": i for i in range(10_000)})
-    moves = [key for key in cluster.keys if after.table.owner_of(key) == 2]
-    others = [key for key in moves if before.table.owner_of(key) == 1][-20:]
-    for worker in (0, 1):
-        cluster.cut(worker)
+    cluster, others = joined_by_a_third(1)
     for key in others * 2:
         cluster.message(key, sender=0)
     assert questions(cluster) == [(0, 1)] * 20  # once each
