@@ -44,9 +44,10 @@ class StateEncoder:
 
     def encode(self, states: list[Any]) -> bytes:
         """Raises whatever pickle raises for what it can't take (a lock, a socket, a lambda)."""
-        kinds = set(map(type, states))
-        if len(kinds) == 1 and kinds.isdisjoint(self._one_by_one):
-            kind = kinds.pop()
+        kind = type(states[0]) if states else type(None)
+        # Counting is the fastest exact test there is, as in `roo.items`.
+        of_one_kind = list(map(type, states)).count(kind) == len(states)
+        if states and of_one_kind and kind not in self._one_by_one:
             columns = self._columns(kind, states)
             if columns is not None:
                 try:

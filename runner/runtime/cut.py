@@ -117,11 +117,15 @@ class Checkpoint:
         """All stages are aligned."""
         self._passed = True
 
+    def slice(self, away_s: float) -> None:
+        """A slice of what is to be encoded. away_s: how long batches have had."""
+        if not self._snapshots.all_encoded:
+            self._snapshots.slice(away_s)
+
     def step(self, away_s: float) -> Part | None:
-        """A slice of the work; the part, once it is durable. away_s: how long batches have had."""
+        """The same; and the part, once it is durable."""
         snapshots = self._snapshots
-        if not snapshots.all_encoded:
-            snapshots.slice(away_s)
+        self.slice(away_s)
         if not self._passed or not snapshots.all_encoded:
             return None
         if not self._syncing:

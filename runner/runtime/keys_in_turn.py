@@ -23,6 +23,11 @@ ALL_FROM = 0.25
 turn takes a third of what it takes to note one, and look it up again.
 """
 
+SMALL_BYTES, SMALL_FROM, MESSAGES_FROM = 64, 1 / 16, 0.5
+"""Where a stored key takes so few bytes, a smaller part will do once there were so many messages to
+a key: to note many messages to a few keys takes longer than to store all.
+"""
+
 EXPECTED_FROM, LOOK_EVERY = 1 / 32, 8
 """Messages to a key from which that may be expected, and how often in a row."""
 
@@ -133,7 +138,7 @@ class AllKeys:
 
 class Touched:
     """Which keys of a state batches have run over since a cut. keys: None where they are so many
-    that all are to be stored.
+    that all are to be stored. small: whether keys take few bytes where they are stored.
 
     It takes a set to know that, which costs as much as storing them. So where the last cut found so
     many, and it is not long ago that it was looked at, the set is given up early; should fewer
@@ -142,6 +147,7 @@ class Touched:
 
     def __init__(self, states: Mapping[Any, Any], litter: Litter) -> None:
         self.keys: set[Any] | None = set()
+        self.small = False
         self._states = states
         self._litter = litter
         self._messages = 0
@@ -155,12 +161,19 @@ class Touched:
         if touched is None:
             return
         touched.update(keys)
-        if len(touched) > ALL_FROM * len(self._states):
+        if self._are_enough(len(touched)):
             self._enough_messages = self._messages
             self._not_looked = 0
         elif not self._enough_messages or self._messages < EXPECTED_FROM * len(self._states):
             return
         self.everything()
+
+    def _are_enough(self, touched: int) -> bool:
+        """Whether so many keys are reason to store all."""
+        keys = len(self._states)
+        if self.small and self._messages > MESSAGES_FROM * keys:
+            return touched > SMALL_FROM * keys
+        return touched > ALL_FROM * keys
 
     def everything(self) -> None:
         """All keys are to be stored, whatever was touched."""

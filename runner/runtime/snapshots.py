@@ -23,6 +23,7 @@ from roo.checkpoint.blocks import BlockWriter, FileInfo, Group
 from roo.checkpoint.encoding import StateEncoder
 from roo.runtime.failures import RunFailure, shorten
 from roo.runtime.keys_in_turn import (
+    SMALL_BYTES,
     AllKeys,
     EveryKey,
     Litter,
@@ -76,10 +77,9 @@ class _Chain:
     """How large the files are that a state would be restored from."""
 
     def __init__(self, files: Iterable[FileInfo] = ()) -> None:
-        sizes = [file.size_bytes for file in files]
-        self.files = len(sizes)
-        self.base_bytes = sizes[0] if sizes else 0
-        self.delta_bytes = sum(sizes[1:])
+        self.files = self.base_bytes = self.base_keys = self.delta_bytes = 0
+        for file in files:
+            self.add(file, full=not self.files)
 
     def wants_base(self, *, last: bool) -> bool:
         """Whether the next file is to hold everything: the deltas outgrow what they change.
@@ -89,13 +89,18 @@ class _Chain:
         outgrown = self.delta_bytes > self.base_bytes or self.files >= CHAIN_FILES_MAX
         return not self.files or (outgrown and not last)
 
-    def add(self, part: StatePart) -> None:
-        if part.file is None:
-            return
-        if part.full:
-            self.files, self.base_bytes, self.delta_bytes = 0, part.file.size_bytes, 0
+    @property
+    def is_small(self) -> bool:
+        """Whether its keys take few bytes, as far as is known."""
+        return 0 < self.base_bytes <= SMALL_BYTES * self.base_keys
+
+    def add(self, file: FileInfo, *, full: bool) -> None:
+        """The next one. full: it is the base of a new chain."""
+        if full:
+            self.files, self.delta_bytes = 0, 0
+            self.base_bytes, self.base_keys = file.size_bytes, file.keys
         else:
-            self.delta_bytes += part.file.size_bytes
+            self.delta_bytes += file.size_bytes
         self.files += 1
 
 
@@ -135,6 +140,8 @@ class Snapshots:
         self._keys = {name: AllKeys(of) for name, of in states.items()}
         self._litter = Litter()
         self._touched = {name: Touched(of, self._litter) for name, of in states.items()}
+        for name, chain in self._chains.items():
+            self._expect(name, chain)
         self._cuts: dict[str, _Cut] = {}
         self._barrier: int | None = None
         self._last_one = False
@@ -238,11 +245,19 @@ class Snapshots:
     def settle(self, *, kept: bool) -> None:
         """The checkpoint is real, or never will be: then its keys go into the next one."""
         for name in self._cuts:
-            if kept:
-                self._chains[name].add(self._last[name])
-            else:
+            chain, part = self._chains[name], self._last[name]
+            if kept and part.file is not None:
+                chain.add(part.file, full=part.full)
+            elif not kept:
                 self._touched[name].everything()
+            self._expect(name, chain)
         self._cuts = {}
+
+    def _expect(self, state: str, chain: _Chain) -> None:
+        """How a state's next checkpoint will be, as far as its chain tells."""
+        self._touched[state].small = chain.is_small
+        if not chain.files:
+            self._touched[state].everything()
 
     # Encoding and writing
 

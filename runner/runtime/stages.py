@@ -45,8 +45,9 @@ class Stages:
 
     place: who owns what, for each stage, as they turn over one by one. states: state name -> key ->
     state object. state_at: the state that a stage works on. touch: told of the keys of a batch
-    before it runs, where checkpoints are kept. keys_at_once: of so many at most. items: sink name
-    -> what was emitted and not yet taken, still messages (or what `encode` returned).
+    before it runs, where checkpoints are kept. keys_at_once: of so many at most; between_parts:
+    called where a batch had more. items: sink name -> what was emitted and not yet taken, still
+    messages (or what `encode` returned).
     """
 
     def __init__(self, plan: Plan, worker: int, place: Placement) -> None:
@@ -58,6 +59,7 @@ class Stages:
         self.states: dict[str, dict[Any, Any]] = {s.name: {} for s in plan.spec.states}
         self.touch: Callable[[str, list[Any]], None] | None = None
         self.keys_at_once = NO_LIMIT
+        self.between_parts: Callable[[], None] = lambda: None
         self.moving: Callable[[str, list[Any]], None] = lambda state, keys: None
         self.state_at = {
             s.index: step.state
@@ -86,12 +88,15 @@ class Stages:
     def run_keyed(self, stage: int, payload: Keyed) -> None:
         """A stage of stateful steps over a batch."""
         self.hot_keys.see(self.state_at[stage], payload.keys)
-        if len(payload.keys) <= self.keys_at_once:
+        at_once = self.keys_at_once
+        if len(payload.keys) <= at_once:
             self._run_keyed(stage, payload)
             return
-        for start in range(0, len(payload.keys), self.keys_at_once):
-            end = start + self.keys_at_once
-            self._run_keyed(stage, Keyed(*(items[start:end] for items in payload)))
+        for start in range(0, len(payload.keys), at_once):
+            if start:
+                self.between_parts()
+            part = (items[start : start + at_once] for items in payload)
+            self._run_keyed(stage, Keyed(*part))
 
     def _run_keyed(self, stage: int, payload: Keyed) -> None:
         keys, messages, entries = payload

@@ -61,6 +61,7 @@ from roo.runtime.readers import Readers
 from roo.runtime.stages import Made, Stages
 from roo.runtime.suspects import Notebook, path_of
 from roo.runtime.transport import Control, Data, frames_of, payload_of, readable
+from roo.runtime.turns import Turns
 from roo.runtime.watchdog import Activity, cpu_s, memory_bytes
 
 if TYPE_CHECKING:
@@ -70,8 +71,6 @@ if TYPE_CHECKING:
     from roo.runtime.snapshots import Part
 
 HOT_KEYS = 5
-SLICES_LATE = 4
-"""How many times as long as a slice the next one is put off where only sources and sinks ran."""
 
 
 class Worker:
@@ -130,8 +129,7 @@ class Worker:
         self.move: Move | None = None
         self._early: list[tuple[Header, list[bytes]]] = []
         self._positions: dict[int, tuple[int | None, bool]] = {}
-        self._slices_after_s = self._slices_late_s = self._sliced_s = 0.0
-        self._has_run = self._has_run_keys = False
+        self._turns = Turns()
         self._waited_s = 0.0
         self._waits_since_s: float | None = None
         self._uncut: dict[tuple[str, str], set[int]] = {}
@@ -203,6 +201,7 @@ class Worker:
                 folder, self.worker, self.stages, self.outlets, self.readers, self._stages_with,
                 resume, self.stats,
             )  # fmt: skip
+            self.stages.between_parts = self._go_on_within_batch
         if self._assignment.before is not None:
             self._begin_move(self._assignment.before, place, joins=True)
         self.activity.end()
@@ -246,12 +245,13 @@ class Worker:
             if work is None:
                 self._wait()
                 continue
-            self._has_run = True
             if type(work) is RunStage:
                 self._run_stage(work)
+                self._turns.ran(keyed=work.stage not in self._sink_at)
             else:
                 assert type(work) is ReadSplit
                 self._read(work.split)
+                self._turns.ran(keyed=False)
 
     def _receive(self) -> None:
         for header, frames in self.data.receive():
@@ -310,6 +310,7 @@ class Worker:
     def _open_barrier(self, message: control.Barrier) -> None:
         if self.checkpoint is not None:
             self.checkpoint.begin(message.barrier, last=message.last)
+            self._turns.look(self._waited_s)
         after, change, gives = message.after, None, frozenset[int]()
         if after is not None:
             before = self.stages.place[0]
@@ -404,20 +405,14 @@ class Worker:
         for split in ready:
             self._perform(SplitReady(split))
 
-    @property
-    def _slice_due_s(self) -> float:
-        """When a slice comes before the next batch: not twice without keyed messages in between,
-        which would wait as long as for both.
-        """
-        return self._slices_after_s if self._has_run_keys else self._slices_late_s
-
     def _until_slice_ms(self) -> float:
         """How long until the next slice of a checkpoint or a move; -1 where there is none."""
         checkpoints = self.checkpoint is not None and self.checkpoint.active
         if self.move is None and not checkpoints:
             return -1.0
-        if self._has_run:  # one has been put off
-            return max(0.0, (self._slice_due_s - time.monotonic()) * 1000)
+        put_off_ms = self._turns.in_ms()
+        if put_off_ms is not None:
+            return put_off_ms
         if self.move is not None and self.move.is_busy:
             return 0.0
         return self.checkpoint.wait_ms() if self.checkpoint is not None and checkpoints else -1.0
@@ -468,7 +463,6 @@ class Worker:
                 self._run_one_by_one(work.stage, payload, header.origin)
             else:
                 self.stages.run_keyed(work.stage, payload)
-            self._has_run_keys = True
         else:
             self.activity.begin(f"writing sink {sink}")
             self.outlets[sink].write(payload, header.messages, header.read_ns)
@@ -640,25 +634,26 @@ class Worker:
         self.control.send(control.Passed(barrier, self.stats(), part, self._positions, counted))
 
     def _go_on_in_slices(self) -> None:
-        """A slice of a snapshot and of a move. While batches come the next one is put off for so
-        many times as long: also a worker that could do it at once would take the processor from
-        those that the messages come from and go to.
-        """
+        """A slice of a checkpoint and of a move, if it is time."""
         begun_s = time.monotonic()
-        if self._has_run and begun_s < self._slice_due_s:
+        if not self._turns.is_due(begun_s):
             return
         if self.checkpoint is not None and self.checkpoint.active:
-            part = self.checkpoint.step(begun_s - self._sliced_s)
+            part = self.checkpoint.step(self._turns.away_s(begun_s))
             if part is not None:
                 self._report(part.barrier, part)
         if self.move is not None:
             self._go_on_with_move(self.move)
-        now_s = time.monotonic()
-        for_batches = self.move.share_of_batches if self.move is not None else 1.0
-        self._sliced_s = now_s
-        self._slices_after_s = now_s + for_batches * (now_s - begun_s)
-        self._slices_late_s = self._slices_after_s + SLICES_LATE * (now_s - begun_s)
-        self._has_run = self._has_run_keys = False
+        move = self.move
+        self._turns.took(begun_s, self._turns.share if move is None else move.share_of_batches)
+
+    def _go_on_within_batch(self) -> None:
+        """The same between the parts of a batch, of a checkpoint alone."""
+        self._turns.ran(keyed=True)
+        begun_s = time.monotonic()
+        if self.move is None and self.checkpoint is not None and self._turns.is_due(begun_s):
+            self.checkpoint.slice(self._turns.away_s(begun_s))
+            self._turns.took(begun_s, self._turns.share)
 
     # Telling
 

@@ -13,7 +13,7 @@ import pytest
 from roo.checkpoint.blocks import FileInfo, read_blocks
 from roo.checkpoint.encoding import decode
 from roo.runtime import keys_in_turn, snapshots
-from roo.runtime.keys_in_turn import PAGE_KEYS, AllKeys, EveryKey, Litter
+from roo.runtime.keys_in_turn import PAGE_KEYS, SMALL_BYTES, AllKeys, EveryKey, Litter
 from roo.runtime.snapshots import Snapshots
 from tests.checkpoint.kinds import Plain
 
@@ -142,6 +142,48 @@ def test_that_all_are_touched_is_expected_until_it_is_not_so(tmp_path: Path) -> 
         full.append(checkpoint(taken, barrier).full)
     # The first hundred are taken for the beginning of a thousand; ten are too few for that.
     assert full == [True, True, True, False, True, False, *[True] * 20]
+
+
+@pytest.mark.parametrize(
+    ("key_bytes", "rounds", "full"),
+    [
+        (5, 3, False),  # 300 messages to 1000 keys
+        (5, 6, True),  # more than one to every other key, and a tenth of the keys
+        (3 * SMALL_BYTES, 6, False),  # they would be written nine times for nothing
+    ],
+)
+def test_noting_gives_up_where_storing_all_is_less_work(
+    tmp_path: Path, key_bytes: int, rounds: int, full: bool
+) -> None:
+    dice = random.Random(1)
+    states: dict[Any, Plain] = {dice.randbytes(key_bytes): Plain(0) for _ in range(1000)}
+    taken = Snapshots(tmp_path, 0, {"totals": states}, {})
+    some = list(states)[:100]
+    assert checkpoint(taken, 1).full
+    for _ in range(rounds):
+        run(states, taken, some)
+    assert checkpoint(taken, 2).full is full
+
+
+def test_a_hundred_messages_to_each_of_a_few_keys_are_noted(tmp_path: Path) -> None:
+    states: dict[Any, Plain] = {f"k{key}": Plain(0) for key in range(1000)}
+    taken = Snapshots(tmp_path, 0, {"totals": states}, {})
+    assert checkpoint(taken, 1).full
+    for _ in range(100):
+        run(states, taken, list(states)[:50])
+    part = checkpoint(taken, 2)
+    assert part.file is not None
+    assert (part.full, part.file.keys) == (False, 50)
+
+
+def test_nothing_is_noted_before_the_first_one(tmp_path: Path) -> None:
+    states: dict[Any, Plain] = {f"k{key}": Plain(0) for key in range(1000)}
+    taken = Snapshots(tmp_path, 0, {"totals": states}, {})
+    run(states, taken, ["k1"])
+    assert taken._touched["totals"].keys is None
+    part = checkpoint(taken, 1)
+    assert part.file is not None
+    assert part.file.keys == 1000
 
 
 def test_deltas_are_folded_into_a_base_but_not_at_the_end(tmp_path: Path) -> None:

@@ -38,10 +38,13 @@ def test_a_batch_in_parts_gives_the_same(tmp_path: Path, at_once: int) -> None:
     touched: list[list[str]] = []
     stages.touch = lambda state, keys: touched.append(keys)
     stages.keys_at_once = at_once
+    pauses: list[int] = []
+    stages.between_parts = lambda: pauses.append(len(touched))
     keys = [f"k{i % 4}" for i in range(10)]
     entries = [i % 2 for i in range(10)]
     stages.run_keyed(stage, Keyed(keys, [f"{key} {i}" for i, key in enumerate(keys)], entries))
     assert stages.take_items("out") == [f"{key} {i}" for i, key in enumerate(keys)]
     assert [key for some in touched for key in some] == keys
     assert max(map(len, touched)) == min(at_once, 10)
+    assert pauses == list(range(1, len(touched)))
     assert stages.messages_in == {"a": 5, "b": 5}
