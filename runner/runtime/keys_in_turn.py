@@ -14,7 +14,7 @@ from typing import Any
 
 from roo.items import pack_items
 
-PAGE_KEYS = 1024
+PAGE_KEYS = 2048
 AHEAD_KEYS = 131_072
 """How large one set of keys that had their turn ahead may grow before there is another."""
 

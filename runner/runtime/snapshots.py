@@ -38,7 +38,7 @@ SLICE_S, SLICE_S_MAX = 0.003, 0.005
 batches come upon before its turn is dear, so beside large batches a slice is large too.
 """
 
-GROUP_KEYS_FIRST, GROUP_KEYS_MAX = 64, 1024
+GROUP_KEYS_FIRST, GROUP_KEYS_MAX = 64, 2048
 GROUP_S = 0.0005
 """How many keys are encoded at once: more and more, as long as they take no longer than this."""
 

@@ -12,11 +12,10 @@ import time
 LATE = 4
 """How many times as long as a slice the next one is put off where only sources and sinks ran."""
 
-IDLE_PART = 0.05
-SHARE, SHARE_BUSY = 1.0, 0.3
-"""How many times as long as a slice the time after it is for batches. A worker that has waited for
-less than IDLE_PART of the time has a queue before it: its messages wait longer in that than for a
-few slices, and what batches come upon before its turn costs three times as much.
+SHARE_WITHIN = 0.3
+"""The same within a batch, for a snapshot. A worker that is given batches of several parts has a
+queue before it: its messages wait longer in that than for a slice, and what a batch comes upon
+before its turn is dear.
 """
 
 
@@ -24,18 +23,8 @@ class Turns:
     """A worker's. Times are of `time.monotonic`."""
 
     def __init__(self) -> None:
-        self._after_s = self._late_s = self._ended_s = 0.0
+        self._within_s = self._after_s = self._late_s = self._ended_s = 0.0
         self._has_run = self._has_run_keys = False
-        self._looked_s = time.monotonic()
-        self._waited_s = 0.0
-        self.share = SHARE
-
-    def look(self, waited_s: float) -> None:
-        """A checkpoint begins. waited_s: how long the worker has waited by now."""
-        now_s = time.monotonic()
-        is_busy = waited_s - self._waited_s < IDLE_PART * (now_s - self._looked_s)
-        self.share = SHARE_BUSY if is_busy else SHARE
-        self._looked_s, self._waited_s = now_s, waited_s
 
     def ran(self, *, keyed: bool) -> None:
         """A batch has run, or a part of one."""
@@ -55,6 +44,10 @@ class Turns:
         """Whether it is time for a slice."""
         return not self._has_run or now_s >= self._due_s
 
+    def is_due_within(self, now_s: float) -> bool:
+        """The same between two parts of a batch."""
+        return now_s >= self._within_s
+
     def in_ms(self) -> float | None:
         """How long until the slice that has been put off; None: none has been."""
         return max(0.0, (self._due_s - time.monotonic()) * 1000) if self._has_run else None
@@ -62,6 +55,7 @@ class Turns:
     def took(self, begun_s: float, share: float) -> None:
         """A slice is over. share: how many times as long is for batches now."""
         self._ended_s = now_s = time.monotonic()
+        self._within_s = now_s + SHARE_WITHIN * (now_s - begun_s)
         self._after_s = now_s + share * (now_s - begun_s)
         self._late_s = self._after_s + LATE * (now_s - begun_s)
         self._has_run = self._has_run_keys = False

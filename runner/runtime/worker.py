@@ -310,7 +310,6 @@ class Worker:
     def _open_barrier(self, message: control.Barrier) -> None:
         if self.checkpoint is not None:
             self.checkpoint.begin(message.barrier, last=message.last)
-            self._turns.look(self._waited_s)
         after, change, gives = message.after, None, frozenset[int]()
         if after is not None:
             before = self.stages.place[0]
@@ -644,16 +643,20 @@ class Worker:
                 self._report(part.barrier, part)
         if self.move is not None:
             self._go_on_with_move(self.move)
-        move = self.move
-        self._turns.took(begun_s, self._turns.share if move is None else move.share_of_batches)
+        self._turns.took(begun_s, self._share_of_batches)
 
     def _go_on_within_batch(self) -> None:
         """The same between the parts of a batch, of a checkpoint alone."""
-        self._turns.ran(keyed=True)
+        assert self.checkpoint is not None
         begun_s = time.monotonic()
-        if self.move is None and self.checkpoint is not None and self._turns.is_due(begun_s):
+        if self.move is None and self._turns.is_due_within(begun_s):
             self.checkpoint.slice(self._turns.away_s(begun_s))
-            self._turns.took(begun_s, self._turns.share)
+            self._turns.took(begun_s, self._share_of_batches)
+
+    @property
+    def _share_of_batches(self) -> float:
+        """How many times as long as a slice the time after it is for batches."""
+        return self.move.share_of_batches if self.move is not None else 1.0
 
     # Telling
 

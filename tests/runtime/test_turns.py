@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roo.runtime import turns
-from roo.runtime.turns import LATE, SHARE, SHARE_BUSY, Turns
+from roo.runtime.turns import LATE, SHARE_WITHIN, Turns
 
 
 class Clock:
@@ -53,17 +53,8 @@ def test_where_only_sources_and_sinks_ran_it_is_put_off_for_longer(clock: Clock)
     assert turn.is_due(clock.now_s + 0.005)
 
 
-@pytest.mark.parametrize(
-    ("waited_s", "share"), [(0.0, SHARE_BUSY), (0.04, SHARE_BUSY), (0.06, SHARE), (1.0, SHARE)]
-)
-def test_a_worker_that_hardly_ever_waits_hurries(
-    clock: Clock, waited_s: float, share: float
-) -> None:
+def test_within_a_batch_it_comes_sooner(clock: Clock) -> None:
     turn = Turns()
-    turn.look(0.0)
-    clock.now_s += 1.0
-    turn.look(waited_s)
-    assert turn.share == share
-    clock.now_s += 1.0
-    turn.look(waited_s + 1.0)  # what counts is the time since the last look
-    assert turn.share == SHARE
+    slice_of(clock, turn, 0.004, 1.0)
+    assert not turn.is_due_within(clock.now_s + SHARE_WITHIN * 0.0039)
+    assert turn.is_due_within(clock.now_s + SHARE_WITHIN * 0.0041)
