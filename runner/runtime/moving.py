@@ -129,14 +129,26 @@ class Move:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that comes here is here, and everything that goes is sent."""
+        """Whether everything that comes here is here, everything that goes is sent, and what was
+        noted for that let go of.
+        """
+        return self._is_done and not self._has_notes
+
+    @property
+    def _has_notes(self) -> bool:
+        return any(self._asked.values()) or any(self._unknown.values())
+
+    @property
+    def _is_done(self) -> bool:
         here = self.splits_came or self.worker not in self.after.workers
         return here and not self._going and not any(self._awaits.values())
 
     @property
     def is_busy(self) -> bool:
         """Whether `step` has something to do now."""
-        return bool(self._coming) or self._answerable() or (bool(self._going) and self._may_give)
+        gives = bool(self._going) and self._may_give
+        lets_go = self._has_notes and self._is_done
+        return bool(self._coming) or self._answerable() or gives or lets_go
 
     @property
     def share_of_batches(self) -> float:
@@ -172,6 +184,10 @@ class Move:
         while self._coming and time.monotonic() < end_s:
             self._take_in(*self._coming.popleft())
         self._answer()
+        if self._is_done:  # a hundred thousand keys at once would hold up the next batch for 10 ms
+            for noted in (*self._asked.values(), *self._unknown.values()):
+                while noted and time.monotonic() < end_s:
+                    noted.pop()
         for state, slices in list(self._going.items()):
             while self._may_give:
                 part = next(slices, None)
@@ -187,7 +203,9 @@ class Move:
         """(receiver, keys), so many keys at a time. (Nothing runs on these keys here any more.)"""
         states, owner_of = self._stages.states[state], self._owner_after
         gathered: dict[int, list[Any]] = {taker: [] for taker in self._takers}
-        for key in list(states):
+        left = list(states)
+        while left:  # a list of so many keys, most of which have gone, is let go of one by one
+            key = left.pop()
             owner = owner_of(key)
             if owner != self.worker:
                 keys = gathered[owner]
@@ -231,7 +249,7 @@ class Move:
         """A batch for these keys is about to go to a receiver by the new table: what it needs goes
         before it, or is asked for.
         """
-        if receiver not in self._all_takers:
+        if receiver not in self._all_takers or self._is_done:
             return
         states = self._stages.states[state]
         if receiver != self.worker and state in self._going:

@@ -60,7 +60,7 @@ from roo.runtime.preload import keys_of
 from roo.runtime.readers import Readers
 from roo.runtime.stages import Made, Stages
 from roo.runtime.suspects import Notebook, path_of
-from roo.runtime.transport import Control, Data, frames_of, payload_of, readable
+from roo.runtime.transport import Control, Data, frames_of, payload_of
 from roo.runtime.turns import Turns
 from roo.runtime.watchdog import Activity, cpu_s, memory_bytes
 
@@ -71,6 +71,9 @@ if TYPE_CHECKING:
     from roo.runtime.snapshots import Part
 
 HOT_KEYS = 5
+
+OBEY_EVERY_S = 0.001
+"""How often a worker that does not wait looks for messages of the coordinator."""
 
 
 class Worker:
@@ -130,6 +133,7 @@ class Worker:
         self._early: list[tuple[Header, list[bytes]]] = []
         self._positions: dict[int, tuple[int | None, bool]] = {}
         self._turns = Turns()
+        self._obey_at_s = 0.0
         self._waited_s = 0.0
         self._waits_since_s: float | None = None
         self._uncut: dict[tuple[str, str], set[int]] = {}
@@ -234,7 +238,7 @@ class Worker:
         while True:
             if self.data.has_come:
                 self._receive()
-            if readable(self.control.socket) and self._obey():
+            if time.monotonic() >= self._obey_at_s and self._obey():
                 return
             if self.move is not None:
                 self.move.tend()
@@ -287,6 +291,7 @@ class Worker:
 
     def _obey(self) -> bool:
         """Take in the coordinator's messages; whether it said exit."""
+        self._obey_at_s = time.monotonic() + OBEY_EVERY_S
         while (message := self.control.receive()) is not None:
             if type(message) is control.Exit:
                 return True
@@ -397,6 +402,8 @@ class Worker:
             wait_ms = min((ms for ms in waits_ms if ms >= 0), default=-1.0)
             events = self._poller.poll(None if wait_ms < 0 else ceil(wait_ms))
             ready = [watched[fileno] for fileno, _ in events if fileno in watched]
+            if any(what is self.control.socket for what, _ in events):
+                self._obey_at_s = 0.0
             for fileno in watched:
                 self._poller.unregister(fileno)
         self._waits_since_s = None

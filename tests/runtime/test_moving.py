@@ -155,6 +155,10 @@ class Cluster:
             assert steps < 500_000, "it never ends"
         for move in self.moves.values():
             move.splits_came = True
+            while move.is_busy:  # it lets go of what it has noted
+                steps += 1
+                assert steps < 500_000, "it never ends"
+                move.step()
             assert move.is_complete
 
 
@@ -382,6 +386,35 @@ def test_a_move_is_complete_when_all_has_gone_and_come_and_the_splits_are_there(
     assert taker.is_complete
     taker.splits_came = False
     assert not taker.is_complete
+
+
+def test_what_was_noted_is_let_go_of_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(*joined(2), {f"k{i}": i for i in range(1000)})
+    moves = cluster.moves
+    for worker in (0, 1, 2):
+        cluster.cut(worker)
+        moves[worker].splits_came = True
+    # Worker 0 routes: what worker 1 has of these it is asked for.
+    theirs = [key for key in cluster.keys if key not in cluster.states[0].states["s"]]
+    moves[0].ahead("s", 2, [key for key in theirs if key not in cluster.states[2].states["s"]])
+    asked = moves[0]._asked["s"]
+    assert len(asked) > 100
+    while any(cluster.links.values()) or any(m._going or m._coming for m in moves.values()):
+        for ends in [ends for ends, link in cluster.links.items() if link]:
+            cluster.deliver(ends)
+        for move in moves.values():
+            if move._going or move._coming:
+                move.step()
+    monkeypatch.setattr(moving, "SLICE_S", 0.0)
+    left = len(asked)
+    assert not moves[0].is_complete
+    assert moves[0].is_busy
+    moves[0].step()
+    assert len(asked) >= left - 1  # not all at once
+    monkeypatch.setattr(moving, "SLICE_S", 1.0)
+    moves[0].step()
+    assert moves[0].is_complete
+    assert not moves[0].is_busy
 
 
 def test_who_leaves_waits_for_no_splits() -> None:
