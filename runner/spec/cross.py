@@ -114,7 +114,8 @@ def _unread(document: Document, parts: Parts) -> None:
 
 def _states(document: Document, parts: Parts) -> None:
     known = [state.name for state in parts.states]
-    used = set()
+    # Named by a step whose type is misspelt, a state is not the mistake.
+    used = {step.data["state"] for step in parts.steps if isinstance(step.data.get("state"), str)}
     for step in parts.steps:
         if step.data.get("type") != "stateful":
             continue
@@ -129,12 +130,10 @@ def _states(document: Document, parts: Parts) -> None:
                 what = f"the stateful step {step.name} has no {needed}"
                 document.find(step.path, f"no-{needed}", what, f"add {hint}")
         state = step.data.get("state")
-        if isinstance(state, str):
-            used.add(state)
-            if state not in known:
-                what = f"step {step.name} keeps the state '{state}', which `states` does not have"
-                document.find((*step.path, "state"), "unknown-name", what,
-                              did_you_mean(state, known))  # fmt: skip
+        if isinstance(state, str) and state not in known:
+            what = f"step {step.name} keeps the state '{state}', which `states` does not have"
+            document.find((*step.path, "state"), "unknown-name", what,
+                          did_you_mean(state, known))  # fmt: skip
     for state in parts.states:
         if state.name not in used:
             what = f"no step keeps the state {state.name}"

@@ -37,7 +37,7 @@ def test_outputs_are_true() -> None:
 
 
 def test_the_readme_s_counts_are_true() -> None:
-    shown = re.search(r"It begins like this:\n\n```\n(.*?)```", README, re.DOTALL)
+    shown = re.search(r"Among its first lines are these:\n\n```\n(.*?)```", README, re.DOTALL)
     assert shown is not None
     assert set(shown[1].splitlines()) < set(models.expected("wordcount")["counts"])
 

@@ -247,6 +247,11 @@ WRONG = {
         ["4:3: unused-state", "6:5: no-state"],
         "add the state it keeps per key: `state: totals`",
     ),
+    "misspelt type of a step with a state": (
+        COUNT.replace("type: stateful", "type: statefull"),
+        ["6:25: unknown-value"],
+        "did you mean 'stateful'?",
+    ),
     "unknown state": (
         COUNT.replace("state: totals", "state: total"),
         ["4:3: unused-state", "6:63: unknown-name"],
