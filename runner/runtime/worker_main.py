@@ -12,8 +12,6 @@ import gc
 import os
 import signal
 import sys
-import threading
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import zmq
@@ -28,11 +26,6 @@ if TYPE_CHECKING:
 
 GOODBYE_MS = 2_000
 """How long a last message to the coordinator may take."""
-
-LOAD_MOVES_AFTER_S = 1.0
-"""When the code of moves is read, beside batches: at the barrier of the first one they would wait
-for it for 10 ms. A run that is over by then does without.
-"""
 
 
 def _site(folder: str) -> Site:
@@ -92,9 +85,6 @@ def main(arguments: list[str]) -> NoReturn:
         go = line.receive()
         if type(go) is control.Go:
             data.connect(go.data)
-            later = threading.Timer(LOAD_MOVES_AFTER_S, import_module, ("roo.runtime.moving",))
-            later.daemon = True
-            later.start()
             worker.run()
         worker.close()
         code = 0
