@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any
 
 from roo.checkpoint.columns import Columns, columns_of, objects_of
+from roo.items import are_all
 
 _UNSET = object()
 
@@ -44,10 +45,8 @@ class StateEncoder:
 
     def encode(self, states: list[Any]) -> bytes:
         """Raises whatever pickle raises for what it can't take (a lock, a socket, a lambda)."""
-        kind = type(states[0]) if states else type(None)
-        # Counting is the fastest exact test there is, as in `roo.items`.
-        of_one_kind = list(map(type, states)).count(kind) == len(states)
-        if states and of_one_kind and kind not in self._one_by_one:
+        kind = type(states[0]) if states else None
+        if kind is not None and kind not in self._one_by_one and are_all(states, kind):
             columns = self._columns(kind, states)
             if columns is not None:
                 try:

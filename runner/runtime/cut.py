@@ -119,8 +119,7 @@ class Checkpoint:
 
     def slice(self, away_s: float) -> None:
         """A slice of what is to be encoded. away_s: how long batches have had."""
-        if not self._snapshots.all_encoded:
-            self._snapshots.slice(away_s)
+        self._snapshots.slice(away_s)
 
     def step(self, away_s: float) -> Part | None:
         """The same; and the part, once it is durable."""

@@ -280,8 +280,13 @@ class Litter:
     def __init__(self) -> None:
         self._sets: list[set[Any]] = []
 
+    @property
+    def left(self) -> bool:
+        """Whether there is any."""
+        return bool(self._sets)
+
     def add(self, keys: set[Any]) -> None:
-        """Nobody else may use it."""
+        """Nobody else may use it from the first `tidy` on."""
         self._sets.append(keys)
 
     def tidy(self) -> None:

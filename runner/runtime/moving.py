@@ -26,6 +26,7 @@ from roo.core.placement import Placement
 from roo.core.slicing import moved
 from roo.items import pack_items, unpack_items
 from roo.runtime.failures import RunFailure, shorten
+from roo.runtime.keys_in_turn import Litter
 from roo.runtime.payload import Keyed
 from roo.runtime.stages import Stages
 
@@ -108,6 +109,9 @@ class Move:
         # Keys that were asked for, and those that their givers never had.
         self._asked: dict[str, set[Any]] = {name: set() for name in stages.states}
         self._unknown: dict[str, set[Any]] = {name: set() for name in stages.states}
+        self._notes = Litter()  # once nothing more is asked for
+        for noted in (*self._asked.values(), *self._unknown.values()):
+            self._notes.add(noted)
         # Keys that messages wait for, and those of them that have not come.
         self._waited_for: dict[str, set[Any]] = {name: set() for name in stages.states}
         self._missing: dict[str, set[Any]] = {name: set() for name in stages.states}
@@ -132,11 +136,7 @@ class Move:
         """Whether everything that comes here is here, everything that goes is sent, and what was
         noted for that let go of.
         """
-        return self._is_done and not self._has_notes
-
-    @property
-    def _has_notes(self) -> bool:
-        return any(self._asked.values()) or any(self._unknown.values())
+        return self._is_done and not self._notes.left
 
     @property
     def _is_done(self) -> bool:
@@ -147,7 +147,7 @@ class Move:
     def is_busy(self) -> bool:
         """Whether `step` has something to do now."""
         gives = bool(self._going) and self._may_give
-        lets_go = self._has_notes and self._is_done
+        lets_go = self._notes.left and self._is_done
         return bool(self._coming) or self._answerable() or gives or lets_go
 
     @property
@@ -184,10 +184,8 @@ class Move:
         while self._coming and time.monotonic() < end_s:
             self._take_in(*self._coming.popleft())
         self._answer()
-        if self._is_done:  # a hundred thousand keys at once would hold up the next batch for 10 ms
-            for noted in (*self._asked.values(), *self._unknown.values()):
-                while noted and time.monotonic() < end_s:
-                    noted.pop()
+        while self._notes.left and self._is_done and time.monotonic() < end_s:
+            self._notes.tidy()
         for state, slices in list(self._going.items()):
             while self._may_give:
                 part = next(slices, None)

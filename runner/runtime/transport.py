@@ -92,10 +92,7 @@ class Control:
 
     def receive(self) -> Any | None:
         """The next message, or None: nothing right now."""
-        try:
-            return pickle.loads(self.socket.recv(zmq.NOBLOCK))
-        except zmq.Again:
-            return None
+        return pickle.loads(self.socket.recv()) if readable(self.socket) else None
 
     def close(self, linger_ms: int) -> None:
         """Close, giving what is still to be sent at most so long."""

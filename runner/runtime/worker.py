@@ -251,11 +251,10 @@ class Worker:
                 continue
             if type(work) is RunStage:
                 self._run_stage(work)
-                self._turns.ran(keyed=work.stage not in self._sink_at)
             else:
                 assert type(work) is ReadSplit
                 self._read(work.split)
-                self._turns.ran(keyed=False)
+            self._turns.ran(keyed=False)
 
     def _receive(self) -> None:
         for header, frames in self.data.receive():
@@ -469,6 +468,7 @@ class Worker:
                 self._run_one_by_one(work.stage, payload, header.origin)
             else:
                 self.stages.run_keyed(work.stage, payload)
+            self._turns.ran(keyed=True)
         else:
             self.activity.begin(f"writing sink {sink}")
             self.outlets[sink].write(payload, header.messages, header.read_ns)
