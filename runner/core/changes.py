@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from roo.core.placement import Placement
+from roo.core.slicing import moved
 
 WORKERS_MAX = 256
 
@@ -32,7 +33,9 @@ class Asked(NamedTuple):
 
 @dataclass
 class Change:
-    """A change under way. ready: joiners that have shaken hands. opened: its barrier is.
+    """A change under way. ready: joiners that have shaken hands. copying: what will move is being
+    copied; copied: the workers that have. few: there is little that they have not. opened: its
+    barrier is.
 
     committed: the checkpoint at its cut is real, so that a death goes on with `after`. arrived:
     workers that have all the states they wait for.
@@ -45,6 +48,9 @@ class Change:
     after: Placement
     seen_ms: int
     ready: set[int] = field(default_factory=set)
+    copying: bool = False
+    copied: set[int] = field(default_factory=set)
+    few: bool = True
     opened: bool = False
     cut: bool = False
     committed: bool = False
@@ -52,9 +58,19 @@ class Change:
     arrived: set[int] = field(default_factory=set)
 
     @property
+    def are_here(self) -> bool:
+        """Whether all that join are there."""
+        return self.ready == set(self.joins)
+
+    @property
+    def givers(self) -> set[int]:
+        """The workers whose keys move."""
+        return {old for _, _, old, _ in moved(self.before.table, self.after.table)}
+
+    @property
     def is_ready(self) -> bool:
         """Whether its barrier may open."""
-        return self.ready == set(self.joins)
+        return self.copying and self.copied == self.givers
 
     @property
     def is_done(self) -> bool:
@@ -65,7 +81,8 @@ class Change:
 class Changes:
     """What is asked for and not begun yet, and the numbers that joiners get.
 
-    A number is never given twice in a run: files of a worker that left are not written again.
+    A number is never given twice in a run: files of a worker that left are not written again. Nor
+    is a version: what is still on its way for a change that was called off is known by it.
     fixed: splits that move only when their reader leaves. bound: splits that never do.
     """
 
@@ -80,10 +97,13 @@ class Changes:
         self._fixed = fixed | bound
         self._bound = bound
         self._away: set[int] = set()
+        self._version = 0  # the last one given
 
     def begin(self, asked: Asked, place: Placement, now_ms: int) -> Change:
         """What is asked for, as things stand now. Raises Refused."""
         joins, leaves, after = self.preview(asked, place)
+        self._version = max(self._version, place.version) + 1
+        after = after.numbered(self._version)
         self._free += len(joins)
         if asked.away:
             self._away |= set(joins)

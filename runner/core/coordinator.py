@@ -8,8 +8,9 @@ follows from it, and a lost worker means that all start again from the last comm
 That is the same way in as the start of the next run takes, so there is one recovery to get right.
 
 Workers come and go by a barrier that carries the next placement. Joiners start first; when they are
-ready the barrier opens; it is a checkpoint like any other, and then states move. A death before the
-commit goes on with the placement before, one after it with the next.
+ready, what will move is copied while everything goes on; then the barrier opens. It is a checkpoint
+like any other, after which the rest moves. Before it has opened a change can be dropped. A death
+before the commit goes on with the placement before, one after it with the next.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from roo.core.placement import Placement
 from roo.core.run_events import (
     Announce,
     BarrierReported,
+    CallOff,
     ChangeAsked,
     ChangeBegun,
     ChangeOver,
@@ -29,6 +31,8 @@ from roo.core.run_events import (
     Commit,
     CommitFailed,
     Committed,
+    Copied,
+    Copy,
     Dismiss,
     Durability,
     Effect,
@@ -139,10 +143,10 @@ class CoordinatorCore:
         self.phase = Phase.CHECKPOINTING
         return self._open(last=False)
 
-    def _open(self, *, last: bool, after: Placement | None = None) -> list[Effect]:
+    def _open(self, *, last: bool) -> list[Effect]:
         self._barrier += 1
         self._reported.clear()
-        return [OpenBarrier(self._barrier, last, after)]
+        return [OpenBarrier(self._barrier, last)]
 
     def _worker_ready(self, event: WorkerReady) -> list[Effect]:
         self._ready.add(event.worker)
@@ -211,14 +215,30 @@ class CoordinatorCore:
             effects.append(ChangeBegun(change.number, change.before, change.after))
             if change.joins:
                 effects.append(Start(change.joins, change.before, change.after))
-            elif self.phase is Phase.RUNNING:
-                effects += self._open_change()
+            else:
+                effects += self._copy(change)
         return effects
+
+    def _copy(self, change: Change) -> list[Effect]:
+        """All that join are there: copies first, then the barrier."""
+        change.copying, change.seen_ms = True, self._now_ms
+        effects: list[Effect] = [Go(change.joins)] if change.joins else []
+        effects.append(Copy(change.after))
+        return effects + (self._open_change() if self.phase is Phase.RUNNING else [])
 
     def _joiner_ready(self, event: WorkerReady) -> list[Effect]:
         if self.change is None or event.worker not in self.change.joins:
             return []
         self.change.ready.add(event.worker)
+        return self._copy(self.change) if self.change.are_here else []
+
+    def _copied(self, event: Copied) -> list[Effect]:
+        change = self.change
+        if change is None or event.version != change.after.version:
+            return []
+        change.seen_ms = self._now_ms
+        change.copied.add(event.worker)
+        change.few &= event.few
         return self._open_change() if self.phase is Phase.RUNNING else []
 
     def _open_change(self) -> list[Effect]:
@@ -229,8 +249,9 @@ class CoordinatorCore:
         self.phase = Phase.MOVING
         change.opened, change.seen_ms = True, self._now_ms
         self._ended.clear()
-        joiners: list[Effect] = [Go(change.joins)] if change.joins else []
-        return [*joiners, *self._open(last=False, after=change.after)]
+        self._barrier += 1
+        self._reported.clear()
+        return [OpenBarrier(self._barrier, False, change.after, change.few)]
 
     def _cut_for_change(self, event: BarrierReported) -> list[Effect]:
         change = self.change
@@ -256,8 +277,8 @@ class CoordinatorCore:
         return [Announce(event.barrier, self.change.committed), *self._settle()]
 
     def _moved_on(self, event: MovedOn) -> list[Effect]:
-        assert self.change is not None
-        self.change.seen_ms = self._now_ms
+        if self.change is not None:
+            self.change.seen_ms = self._now_ms
         return []
 
     def _moved_in(self, event: MovedIn) -> list[Effect]:
@@ -287,7 +308,9 @@ class CoordinatorCore:
         """Before its barrier has opened: its joiners go, everything stays as it is."""
         change, self.change = self.change, None
         assert change is not None
-        effects: list[Effect] = [Dismiss(change.joins, why)] if change.joins else []
+        effects: list[Effect] = [CallOff()] if change.copying else []
+        if change.joins:
+            effects.append(Dismiss(change.joins, why))
         return [*effects, ChangeOver(change.number, why)]
 
     def _refuse_changes(self, why: str) -> list[Effect]:
@@ -306,7 +329,9 @@ class CoordinatorCore:
             durable = self._durability is not None
             return self._lost(f"a move that got nowhere for {seconds}", -1) if durable else []
         late = ", ".join(map(str, sorted(set(change.joins) - change.ready)))
-        why = f"worker {late} was not ready" if late else "a checkpoint was not over"
+        why = f"worker {late} was not ready" if late else "states were not copied"
+        if change.is_ready:
+            why = "a checkpoint was not over"
         return [*self._drop_change(f"{why} after {seconds}"),
                 *(self._begin_change() if self.phase is Phase.RUNNING else [])]  # fmt: skip
 
@@ -425,9 +450,13 @@ _TRANSITIONS: dict[tuple[Phase, type], Callable[[CoordinatorCore, Any], list[Eff
     (Phase.STARTING, StopRequested): _C._stop_start,
     (Phase.RUNNING, Tick): _C._checkpoint_if_due,
     (Phase.RUNNING, WorkerReady): _C._joiner_ready,
+    (Phase.RUNNING, Copied): _C._copied,
+    (Phase.RUNNING, MovedOn): _C._moved_on,
     (Phase.RUNNING, SplitsEnded): _C._splits_ended,
     (Phase.RUNNING, StopRequested): _C._stop,
     (Phase.CHECKPOINTING, WorkerReady): _C._joiner_ready,
+    (Phase.CHECKPOINTING, Copied): _C._copied,
+    (Phase.CHECKPOINTING, MovedOn): _C._moved_on,
     (Phase.CHECKPOINTING, BarrierReported): _C._barrier_reported,
     (Phase.CHECKPOINTING, SplitsEnded): _C._splits_ended,
     (Phase.CHECKPOINTING, StopRequested): _C._stop,

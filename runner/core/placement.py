@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from roo.core.slicing import reslice
 from roo.core.table import Table, hash64
@@ -51,6 +51,10 @@ class Placement:
     def version(self) -> int:
         """Grows with every change."""
         return self.table.version
+
+    def numbered(self, version: int) -> Placement:
+        """The same as another version."""
+        return replace(self, table=replace(self.table, version=version))
 
     def splits_of(self, worker: int) -> tuple[int, ...]:
         """The splits that a worker reads."""

@@ -96,8 +96,18 @@ class ChangeAsked(NamedTuple):
     asked: Asked
 
 
+class Copied(NamedTuple):
+    """A worker has copied what it gives in a change to those that it comes to. few: nearly all of
+    it, as it is now.
+    """
+
+    worker: int
+    version: int
+    few: bool
+
+
 class MovedOn(NamedTuple):
-    """Some states of a move have come."""
+    """Some states of a move, or copies of them, have come."""
 
 
 class MovedIn(NamedTuple):
@@ -137,6 +147,7 @@ Event = (
     | CommitFailed
     | Settled
     | ChangeAsked
+    | Copied
     | MovedOn
     | MovedIn
     | StopRequested
@@ -157,12 +168,13 @@ class Go(NamedTuple):
 
 class OpenBarrier(NamedTuple):
     """Tell every worker to open a barrier. last: nothing is read after it. after: what is placed
-    where from then on; None: no change.
+    where from then on; None: no change. few: nearly everything that moves has been copied.
     """
 
     barrier: int
     last: bool
     after: Placement | None = None
+    few: bool = False
 
 
 class Start(NamedTuple):
@@ -171,6 +183,16 @@ class Start(NamedTuple):
     workers: tuple[int, ...]
     before: Placement
     after: Placement
+
+
+class Copy(NamedTuple):
+    """Tell every worker to copy what will move to its new owners, before the barrier."""
+
+    after: Placement
+
+
+class CallOff(NamedTuple):
+    """Tell every worker that the change that copies were made for does not come."""
 
 
 class ShareSplits(NamedTuple):
@@ -256,6 +278,8 @@ Effect = (
     Go
     | OpenBarrier
     | Start
+    | Copy
+    | CallOff
     | ShareSplits
     | Dismiss
     | ChangeBegun

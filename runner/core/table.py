@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
@@ -89,6 +90,23 @@ class Table:
             return self.owner_of(key) if owner is None else owner
 
         return owner_of
+
+    def elsewhere(self, worker: int) -> Callable[[list[Any]], list[Any]]:
+        """A function of many keys, which gives those that others than a worker own, in order."""
+        directory, owner_of = self.directory(), self.owner_of
+
+        def elsewhere(keys: list[Any]) -> list[Any]:
+            try:
+                return [
+                    key
+                    for key in keys
+                    if (owner := directory[xxh3_64_digest(key.encode())[0]]) != worker
+                    and (owner is not None or owner_of(key) != worker)
+                ]
+            except (AttributeError, UnicodeEncodeError):  # bytes, or lone surrogates
+                return [key for key in keys if owner_of(key) != worker]
+
+        return elsewhere
 
     def _cut(self, byte: int) -> bool:
         """Whether an interval starts strictly inside the places that share this top byte."""

@@ -53,6 +53,15 @@ class Passed(NamedTuple):
     counted: WorkerStats | None = None
 
 
+class Copied(NamedTuple):
+    """The copies that this worker was to make for a change are made: few are behind, or they fall
+    behind as fast as they are made.
+    """
+
+    version: int
+    few: bool
+
+
 class MovedIn(NamedTuple):
     """Everything that a change gives this worker is here. cut_ms: from the barrier's opening to
     its last stage; wait_ms: the longest that a message waited for a state.
@@ -153,15 +162,28 @@ class Go(NamedTuple):
     data: dict[int, Address]
 
 
+class Copy(NamedTuple):
+    """Copy to its new owners what will move, ahead of the barrier. data: the addresses of those
+    that join.
+    """
+
+    after: Placement
+    data: dict[int, Address]
+
+
+class CallOff(NamedTuple):
+    """A change that copies were made for does not come."""
+
+
 class Barrier(NamedTuple):
     """Open a barrier. last: nothing is read after it. after: who has what from then on; None: no
-    change. data: the addresses of those that join.
+    change. few: nearly everything that moves has been copied.
     """
 
     barrier: int
     last: bool
     after: Placement | None
-    data: dict[int, Address]
+    few: bool
 
 
 class Splits(NamedTuple):

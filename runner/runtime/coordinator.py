@@ -429,6 +429,8 @@ class Coordinator:
                     self._reach.ask(worker, self._core.attempt, host.address, port)
             case control.Ended(version):
                 self._handle(core.SplitsEnded(worker, version))
+            case control.Copied(version, few):
+                self._handle(core.Copied(worker, version, few))
             case control.MovedIn(version):
                 self._moves.append(message)
                 self._handle(core.MovedIn(worker, version))
@@ -477,10 +479,14 @@ class Coordinator:
             match effect:
                 case core.Go(workers):
                     self._go(workers)
-                case core.OpenBarrier(barrier, last, after):
-                    self._open_barrier(barrier, last, after)
+                case core.OpenBarrier():
+                    self._open_barrier(effect)
                 case core.Start():
                     self._start(effect)
+                case core.Copy(after):
+                    self._copy(after)
+                case core.CallOff():
+                    self._broadcast(control.CallOff())
                 case core.ShareSplits(after):
                     self._share_splits(after)
                 case core.Dismiss(workers, why):
@@ -515,7 +521,7 @@ class Coordinator:
                 self._event(f"where new outputs begin could not be noted: {error}")
         self._joining = None if first else self._joining
         # Joiners answer to leavers too, while their states come. (The first ones hear of joiners
-        # when a barrier brings them: a change that waited for the start may have begun by now.)
+        # when they are to copy: a change that waited for the start may have begun by now.)
         there = set(self._core.placement.workers)
         there |= set() if first else set(self._core.change_workers)
         for worker in workers:
@@ -523,16 +529,20 @@ class Coordinator:
 
     # Changes of workers
 
-    def _open_barrier(self, barrier: int, last: bool, after: Placement | None) -> None:
+    def _copy(self, after: Placement) -> None:
+        before = self._core.placement.workers
+        joins = set(after.workers).difference(before)
+        message = control.Copy(after, {w: self._addresses[w] for w in joins})
+        for worker in before:
+            self._send(worker, message)
+
+    def _open_barrier(self, effect: core.OpenBarrier) -> None:
         if self._commits is not None:
             self._commits.begin()
         self._offsets.clear()
         self._moves.clear()
-        before = self._core.placement.workers
-        joins = set(after.workers).difference(before) if after is not None else set()
-        message = control.Barrier(barrier, last, after, {w: self._addresses[w] for w in joins})
-        for worker in before:
-            self._send(worker, message)
+        for worker in self._core.placement.workers:
+            self._send(worker, control.Barrier(*effect))
 
     def _start(self, start: core.Start) -> None:
         """Workers that are to join: they start while everything goes on."""

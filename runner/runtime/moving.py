@@ -1,8 +1,10 @@
 """A worker's side of a move: states that go, states that come, and what waits for them.
 
-A state goes when it is cut: keys that others own from then on are packed and sent a slice at a time
-between batches, and removed here. Only so many slices are on their way to one receiver; it gives
-each back when it has taken it in. After the last one of a state comes a frame that says so.
+Most states have gone before the barrier, as copies (`runtime/copies.py`). When a state is cut, its
+owner says which copies are behind; the others count. What has no copy that counts is packed and
+sent a slice at a time between batches, and removed here. Only so many slices are on their way to
+one receiver; it gives each back when it has taken it in. After the last one of a state comes a
+frame that says so.
 
 A receiver takes in what comes once it has cut that state itself. Keys that messages are for come
 before those that nobody waits for: who routes a batch by the new table sends along what it has of
@@ -16,25 +18,19 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
-from roo.checkpoint.encoding import StateEncoder, decode
-from roo.core.batch import Batch, Header, Kind, Origin
-from roo.core.placement import Placement
-from roo.core.slicing import moved
+from roo.checkpoint.encoding import decode
+from roo.core.batch import Batch, Header, Kind
 from roo.items import pack_items, unpack_items
-from roo.runtime.failures import RunFailure, shorten
+from roo.runtime.copies import Copies
 from roo.runtime.keys_in_turn import Litter
+from roo.runtime.parcels import What
 from roo.runtime.payload import Keyed
 from roo.runtime.stages import Stages
-
-SLICE_KEYS = 128
-SLICE_BYTES = 256 * 1024
-"""A slice has so many keys at most, and fewer where states are so large that it would hold more
-bytes than this, as far as the slices before it tell.
-"""
 
 SLICE_S = 0.0003
 """How long the main thread packs between two batches."""
@@ -44,12 +40,14 @@ SHARE, SHARE_LEAST, SHARE_HALVED_EVERY_S = 40.0, 3.0, 10.0
 less it gives way. It is in no hurry, since keys that messages are for come before the others.
 """
 
-SLICES_ON_THEIR_WAY = 8
-GIVEN_BACK_AT_ONCE = 4
-"""How many slices a receiver takes in before it says so: fewer frames, and none is waited for."""
+SHARE_OF_FEW = 10.0
+"""The same where nearly all has gone before: what is left is to let go and to take over."""
 
-ASKED_ON_THEIR_WAY = 64
-"""So many slices more where messages are for them."""
+TIDY_KEYS = 128
+"""How many keys are taken over at once."""
+
+BEHIND_KEYS = 2048
+"""How many keys, of which the copies are behind, are named at once."""
 
 TRY_AGAIN_EVERY_S = 0.001
 """How often what waits is tried again before all that is waited for has come."""
@@ -57,15 +55,12 @@ TRY_AGAIN_EVERY_S = 0.001
 ASK_AFTER_S = 0.002
 """How long a receiver waits for a key before it asks for it itself."""
 
-Send = Callable[[int, Header, list[bytes]], None]
-What = tuple[str, str]
-"""("state" or "sink", name): what moves."""
-
 
 class Move:
     """One change on one worker, from its barrier to the last state in.
 
-    send: to another worker. came: called with what came, when waiting messages may try again.
+    copies: what went before. came: called with what came, when waiting messages may try again.
+    few: whether nearly all states have gone before, so that nobody asks for keys ahead of messages.
     notes: what the old writer of a sink noted, until `came` takes it.
     """
 
@@ -73,37 +68,40 @@ class Move:
         self,
         worker: int,
         stages: Stages,
-        before: Placement,
-        after: Placement,
-        send: Send,
+        copies: Copies,
         came: Callable[[What], None],
         *,
-        joins: bool,
+        few: bool = False,
     ) -> None:
-        self.before, self.after = before, after
+        self.before, self.after = before, after = copies.before, copies.after
         self.worker = worker
         self._stages = stages
-        self._send = send
+        self._copies = copies
+        self._parcels = copies.parcels
         self._came = came
-        states: list[What] = [("state", name) for name in stages.states]
-        sinks: list[What] = [("sink", name) for name in after.homes]
-        self._whats = [*states, *sinks]
-        pieces = moved(before.table, after.table)
-        self._takers = sorted({new for _, _, old, new in pieces if old == worker})
-        self._all_takers = {new for _, _, _, new in pieces}
-        givers = {old for _, _, old, new in pieces if new == worker}
+        self._few = few
+        self._whats = copies.whats
+        states = [what for what in self._whats if what[0] == "state"]
         # What is still to come: for each state its givers, for a sink its old home.
-        self._awaits: dict[What, set[int]] = {what: set(givers) for what in states}
+        self._awaits: dict[What, set[int]] = {what: set(copies.givers) for what in states}
         for sink, home in after.homes.items():
             come = home == worker != before.homes[sink]
             self._awaits["sink", sink] = {before.homes[sink]} if come else set()
-        self._uncut = set[What]() if joins else set(self._whats)
+        self._uncut = set[What]() if copies.joins else set(self._whats)
         self._early: list[tuple[Header, list[bytes]]] = []
         self._coming: deque[tuple[Header, list[bytes]]] = deque()
+        # Per state: what is to be given, in turn, and all of that; keys whose copies are behind, to
+        # be named; what was copied, as long as it is here; givers whose copies count and are still
+        # to be taken over.
         self._going: dict[str, Iterator[tuple[int, list[Any]]]] = {}
-        self._encoder = StateEncoder()
-        self._credit = Counter(dict.fromkeys(self._takers, SLICES_ON_THEIR_WAY))
-        self._slice_keys = 1
+        self._behind: dict[str, list[Any]] = {}
+        self._rest: dict[str, set[Any]] = {}
+        self._gone: dict[str, list[list[Any]]] = {}
+        self._usable: dict[str, list[int]] = {name: [] for name in stages.states}
+        # Those givers of one that joins of whom it is not known which copies count.
+        self._uncounted: dict[str, set[int]] = {
+            name: set(copies.givers) if copies.joins else set() for name in stages.states
+        }
         # (state, receiver, keys) that were asked for and have not been answered yet.
         self._questions: deque[tuple[str, int, list[Any]]] = deque()
         # Keys that were asked for, and those that their givers never had.
@@ -118,16 +116,14 @@ class Move:
         # Those to be asked for unless they come soon.
         self._to_ask: dict[str, list[Any]] = {}
         self._ask_at_s = 0.0
-        # giver -> slices to give back.
-        self._taken = Counter[int]()
         self._owner_before = before.table.quick_owner_of()
-        self._owner_after = after.table.quick_owner_of()
+        self._owner_after = copies.owner_after
         self._to_try: set[What] = set()
         self._tried_s = 0.0
         self._begun_s = time.monotonic()
         self._waiting_since_s: dict[What, float] = {}
         self.splits_came = False
-        self.keys_in = self.bytes_in = self.keys_out = 0
+        self._keys_in = self.keys_out = 0
         self.longest_wait_s = 0.0
         self.notes: dict[What, Any] = {}
 
@@ -141,25 +137,35 @@ class Move:
     @property
     def _is_done(self) -> bool:
         here = self.splits_came or self.worker not in self.after.workers
-        return here and not self._going and not any(self._awaits.values())
+        tidy = not any(self._gone.values()) and not any(self._usable.values())
+        return here and tidy and not self._going and not any(self._awaits.values())
 
     @property
     def is_busy(self) -> bool:
         """Whether `step` has something to do now."""
-        gives = bool(self._going) and self._may_give
+        gives = bool(self._going) and not self._behind and self._parcels.may_give
+        tidies = any(self._gone.values()) or any(self._usable.values())
         lets_go = self._notes.left and self._is_done
-        return bool(self._coming) or self._answerable() or gives or lets_go
+        comes = bool(self._coming) or self._copies.have_come
+        return comes or self._answerable() or gives or tidies or lets_go
 
     @property
     def share_of_batches(self) -> float:
         """How many times as long as a slice the time after it is to be for batches."""
+        if self._few:
+            return SHARE_OF_FEW
         halved = int((time.monotonic() - self._begun_s) / SHARE_HALVED_EVERY_S)
         return max(SHARE / 2.0 ** min(halved, 10), SHARE_LEAST)
 
     @property
-    def _may_give(self) -> bool:
-        """Whether no receiver has as much on its way as it may."""
-        return all(self._credit[taker] > 0 for taker in self._takers)
+    def keys_came(self) -> int:
+        """How many keys have come, before the barrier or after it."""
+        return self._keys_in + self._copies.keys_here
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes of states have come, those of copies included that fell behind."""
+        return self._copies.bytes_in
 
     # Going
 
@@ -167,27 +173,48 @@ class Move:
         """All before the barrier has run on it. Of a state, what is not ours any more goes."""
         self._uncut.discard(what)
         kind, name = what
-        if kind == "state" and self._takers:
-            self._going[name] = self._slices(name)
+        if kind == "state" and self._parcels.takers:
+            rest, self._behind[name], self._gone[name] = self._copies.cut(name)
+            self._rest[name] = set(rest)
+            self._notes.add(self._rest[name])
+            self._going[name] = self._slices(name, rest)
+            self._name_behind()
         early, self._early = self._early, []
         for header, frames in early:
             self.receive(header, frames)
 
+    def _name_behind(self) -> None:
+        """Say which copies do not count, and at the end that all others do."""
+        for state, keys in list(self._behind.items()):
+            some = keys[-BEHIND_KEYS:]
+            del keys[-BEHIND_KEYS:]
+            by_taker: dict[int, list[Any]] = {taker: [] for taker in self._parcels.takers}
+            for key in some:
+                by_taker[self._owner_after(key)].append(key)
+            for taker, theirs in by_taker.items():
+                what, frames = ("state", state), [pack_items(theirs)]
+                self._parcels.tell(
+                    Kind.COPIES_BEHIND, taker, what, len(theirs), frames, int(not keys)
+                )
+            if not keys:
+                del self._behind[state]
+
     def hand_over_sink(self, sink: str, noted: Any) -> None:
         """A single writer is closed here: the new home goes on from what it noted."""
         frames = [pickle.dumps(noted, 5)]
-        self._tell(Kind.STATES_END, self.after.homes[sink], ("sink", sink), 0, frames)
+        self._parcels.tell(Kind.STATES_END, self.after.homes[sink], ("sink", sink), 0, frames)
 
     def step(self) -> None:
         """A slice of the work."""
         end_s = time.monotonic() + SLICE_S
         while self._coming and time.monotonic() < end_s:
             self._take_in(*self._coming.popleft())
+        self._copies.take_in(end_s)
         self._answer()
         while self._notes.left and self._is_done and time.monotonic() < end_s:
             self._notes.tidy()
-        for state, slices in list(self._going.items()):
-            while self._may_give:
+        for state, slices in [] if self._behind else list(self._going.items()):
+            while self._parcels.may_give:
                 part = next(slices, None)
                 if part is None:
                     self._end(state)
@@ -196,19 +223,43 @@ class Move:
                 self._give(state, taker, keys)
                 if time.monotonic() > end_s:
                     return
+        self._tidy(end_s)
 
-    def _slices(self, state: str) -> Iterator[tuple[int, list[Any]]]:
+    def _tidy(self, end_s: float) -> None:
+        """Keys that have gone are let go of, and copies that count taken over."""
+        for state, gone in self._gone.items():
+            states, rest = self._stages.states[state], self._rest[state]
+            while gone and time.monotonic() < end_s:
+                keys = [key for key in gone.pop() if key in states and key not in rest]
+                self._stages.moving(state, keys)  # a snapshot has them as they were at the cut
+                for key in keys:
+                    del states[key]
+                self.keys_out += len(keys)
+        for state, usable in self._usable.items():
+            while usable and time.monotonic() < end_s:
+                copies = self._copies.came[state][usable[0]]
+                self._take_over(state, usable[0], list(islice(copies, TIDY_KEYS)))
+                if not copies:
+                    usable.pop(0)
+
+    def _take_over(self, state: str, giver: int, keys: list[Any]) -> None:
+        """Some of the copies become what they are copies of."""
+        self._stages.moving(state, keys)
+        page = self._copies.pop(state, giver, keys)
+        self._stages.states[state].update(zip(page.keys, page.states, strict=True))
+        self._keys_in += len(page.keys)
+
+    def _slices(self, state: str, left: list[Any]) -> Iterator[tuple[int, list[Any]]]:
         """(receiver, keys), so many keys at a time. (Nothing runs on these keys here any more.)"""
         states, owner_of = self._stages.states[state], self._owner_after
-        gathered: dict[int, list[Any]] = {taker: [] for taker in self._takers}
-        left = list(states)
+        gathered: dict[int, list[Any]] = {taker: [] for taker in self._parcels.takers}
         while left:  # a list of so many keys, most of which have gone, is let go of one by one
             key = left.pop()
             owner = owner_of(key)
             if owner != self.worker:
                 keys = gathered[owner]
                 keys.append(key)
-                if len(keys) >= self._slice_keys:
+                if len(keys) >= self._parcels.keys_at_once:
                     yield owner, self._first_of(keys, states)
         for owner, keys in gathered.items():
             while keys:
@@ -216,8 +267,8 @@ class Move:
 
     def _first_of(self, keys: list[Any], states: Container[Any]) -> list[Any]:
         """A slice of them, all but those that have gone because they were asked for."""
-        first = keys[: self._slice_keys]
-        del keys[: self._slice_keys]
+        first = keys[: self._parcels.keys_at_once]
+        del keys[: self._parcels.keys_at_once]
         return [key for key in first if key in states]
 
     def _give(
@@ -227,34 +278,30 @@ class Move:
         states = self._stages.states[state]
         self._stages.moving(state, keys)  # a snapshot has them as they were at the cut
         values = [states.pop(key) for key in keys]
-        try:
-            packed = self._encoder.encode(values)
-        except Exception as error:
-            raise _unsendable(state, keys, values, error) from error
-        if keys:
-            fit = SLICE_BYTES * len(keys) // len(packed)
-            more = max(self._slice_keys, 2 * len(keys))  # the next states may be larger
-            self._slice_keys = max(1, min(SLICE_KEYS, more, fit))
-        self._credit[taker] -= 1
+        self._parcels.give(Kind.STATES, taker, state, keys, values, unknown)
         self.keys_out += len(keys)
-        frames = [pack_items(keys), packed, *([] if unknown is None else [pack_items(unknown)])]
-        self._tell(Kind.STATES, taker, ("state", state), len(keys), frames)
+
+    def _is_to_give(self, state: str, key: Any) -> bool:
+        """Whether a key that has a new owner is still here, and has no copy that counts."""
+        return key in self._rest[state] and key in self._stages.states[state]
 
     def _answerable(self) -> bool:
-        return bool(self._questions) and self._credit[self._questions[0][1]] > -ASKED_ON_THEIR_WAY
+        questions = bool(self._questions) and not self._behind
+        return questions and self._parcels.may_answer(self._questions[0][1])
 
     def ahead(self, state: str, receiver: int, keys: list[Any]) -> None:
         """A batch for these keys is about to go to a receiver by the new table: what it needs goes
         before it, or is asked for.
         """
-        if receiver not in self._all_takers or self._is_done:
+        if receiver not in self._copies.receivers or self._is_done:
             return
         states = self._stages.states[state]
-        if receiver != self.worker and state in self._going:
-            here = [key for key in dict.fromkeys(keys) if key in states]
-            while here and self._credit[receiver] > -ASKED_ON_THEIR_WAY:
+        if receiver != self.worker and state in self._going and not self._behind:
+            here = [key for key in dict.fromkeys(keys) if self._is_to_give(state, key)]
+            while here and self._parcels.may_answer(receiver):
                 self._give(state, receiver, self._first_of(here, states), [])
-        self._ask(state, receiver, [key for key in keys if key not in states])
+        if not self._few:
+            self._ask(state, receiver, [key for key in keys if key not in states])
 
     def _answer(self) -> None:
         """Give what was asked for, as far as there may be more on its way."""
@@ -262,18 +309,18 @@ class Move:
             state, taker, wanted = self._questions.popleft()
             if state not in self._going:
                 continue  # all of it has gone
-            some, rest = wanted[: self._slice_keys], wanted[self._slice_keys :]
+            at_once = self._parcels.keys_at_once
+            some, rest = wanted[:at_once], wanted[at_once:]
             if rest:
                 self._questions.appendleft((state, taker, rest))
-            states = self._stages.states[state]
-            here = [key for key in some if key in states]
-            self._give(state, taker, here, [key for key in some if key not in states])
+            here = [key for key in some if self._is_to_give(state, key)]
+            self._give(state, taker, here, [k for k in some if not self._is_to_give(state, k)])
 
     def _end(self, state: str) -> None:
         """That was all of a state."""
         del self._going[state]
-        for taker in self._takers:
-            self._tell(Kind.STATES_END, taker, ("state", state), 0, [])
+        for taker in self._parcels.takers:
+            self._parcels.tell(Kind.STATES_END, taker, ("state", state), 0, [])
 
     def _ask(self, state: str, receiver: int, keys: Iterable[Any]) -> None:
         """Have their old owners send keys to a receiver, where these are others; each key once."""
@@ -286,17 +333,7 @@ class Move:
                     wanted.setdefault(giver, []).append(key)
         for giver, some in wanted.items():
             what, frames = ("state", state), [pack_items(some)]
-            self._tell(Kind.STATES_WANTED, giver, what, len(some), frames, receiver)
-
-    def _tell(
-        self, kind: Kind, to: int, what: What, count: int, frames: list[bytes], receiver: int = 0
-    ) -> None:
-        """count: of keys; of slices where they are given back. receiver: of keys asked for."""
-        header = Header(
-            kind, self.worker, self._whats.index(what), receiver, self.after.version, 0, -1, 0,
-            count, sum(map(len, frames)), Origin(-1, -1, 0, 0),
-        )  # fmt: skip
-        self._send(to, header, frames)
+            self._parcels.tell(Kind.STATES_WANTED, giver, what, len(some), frames, receiver)
 
     # Coming
 
@@ -305,13 +342,17 @@ class Move:
         if header.table_version != self.after.version:
             return  # the last acknowledgements of the move before
         what = kind, name = self._whats[header.exchange]
-        if header.kind is Kind.STATES_TAKEN:
-            self._credit[header.sender] += header.messages
+        if header.kind in (Kind.STATES_TAKEN, Kind.COPIES):
+            self._copies.receive(header, frames)
         elif what in self._uncut:
             self._early.append((header, frames))
         elif header.kind is Kind.STATES_WANTED:
             self._questions.append((name, header.sequence, unpack_items(frames[0])))
             self._answer()
+        elif header.kind is Kind.COPIES_BEHIND:
+            self._copies.pop(name, header.sender, unpack_items(frames[0]))
+            if header.sequence:  # all others count
+                self._use_copies(what, header.sender)
         elif kind == "sink":
             self._awaits[what].discard(header.sender)
             self.notes[what] = pickle.loads(frames[0])
@@ -323,13 +364,29 @@ class Move:
             self._take_in(header, frames)
             unknown = unpack_items(frames[2])
             if unknown:
-                states = self._stages.states[name]
-                while self._coming and any(key not in states for key in unknown):
-                    self._take_in(*self._coming.popleft())
+                self._find(name, header.sender, unknown)
                 self._unknown[name].update(unknown)
                 self._come(what, unknown)
         else:
             self._coming.append((header, frames))
+
+    def _find(self, state: str, giver: int, keys: list[Any]) -> None:
+        """Keys that their giver has no more, among what it had given before it was asked."""
+        states = self._stages.states[state]
+        while self._coming and any(key not in states for key in keys):
+            self._take_in(*self._coming.popleft())
+        self._copies.take_in_all()
+        if not self._copies.joins:
+            self._take_over(state, giver, keys)
+
+    def _use_copies(self, what: What, giver: int) -> None:
+        """The copies of a giver are as its states were at its cut."""
+        copies = self._copies.came[what[1]][giver]
+        if self._copies.joins:
+            self._uncounted[what[1]].discard(giver)
+        elif copies:
+            self._usable[what[1]].append(giver)
+        self._come(what, [key for key in self._missing[what[1]] if key in copies])
 
     def _take_in(self, header: Header, frames: list[bytes]) -> None:
         """Some states, or the news that those were all."""
@@ -342,12 +399,9 @@ class Move:
         keys = unpack_items(frames[0])
         self._stages.moving(name, keys)
         self._stages.states[name].update(zip(keys, decode(frames[1]), strict=True))
-        self.keys_in += header.messages
-        self.bytes_in += header.cost_bytes
-        self._taken[header.sender] += 1
-        if self._taken[header.sender] >= GIVEN_BACK_AT_ONCE:
-            slices = self._taken.pop(header.sender)
-            self._tell(Kind.STATES_TAKEN, header.sender, what, slices, [])
+        self._keys_in += header.messages
+        self._copies.bytes_in += header.cost_bytes
+        self._parcels.took(header.sender, what)
         self._come(what, keys)
 
     def _come(self, what: What, keys: list[Any]) -> None:
@@ -359,6 +413,8 @@ class Move:
 
     def tend(self) -> None:
         """Before every batch: what messages wait for is not put off until a slice has its turn."""
+        if self._behind:
+            self._name_behind()
         if not self._to_ask and not self._to_try:
             return
         now_s = time.monotonic()
@@ -375,6 +431,8 @@ class Move:
 
     def tend_in_ms(self) -> float:
         """How long until `tend` has something to do where nothing comes; -1: nothing."""
+        if self._behind:
+            return 0.0
         dues_s = []
         if self._to_ask:
             dues_s.append(self._ask_at_s)
@@ -394,21 +452,31 @@ class Move:
             self._came(what)
 
     def is_awaited(self, what: What) -> bool:
-        """Whether anything of a state (or a sink's writer) is still to come."""
-        return bool(self._awaits[what])
+        """Whether anything of a state (or a sink's writer) is still to come or to be taken over."""
+        return bool(self._awaits[what]) or (what[0] == "state" and bool(self._usable[what[1]]))
 
     def split(self, state: str, batch: Batch) -> tuple[Keyed, Batch | None]:
         """(what can run, what has to wait) of a batch for a state."""
         payload = batch.payload
         keys = payload.keys
+        for giver in self._usable[state]:
+            copies = self._copies.came[state][giver]
+            here = [key for key in dict.fromkeys(keys) if key in copies]
+            if here:
+                self._take_over(state, giver, here)
         states, unknown = self._stages.states[state], self._unknown[state]
-        givers, owner_of = self._awaits["state", state], self._owner_before
-        waited_for = self._waited_for[state]
+        givers, uncounted = self._awaits["state", state], self._uncounted[state]
+        owner_of, waited_for = self._owner_before, self._waited_for[state]
         late = [
             i
             for i, key in enumerate(keys)
             if key in waited_for
-            or (key not in states and key not in unknown and owner_of(key) in givers)
+            or (
+                (uncounted or key not in states)
+                and key not in unknown
+                and (owner := owner_of(key)) in givers
+                and (owner in uncounted or key not in states)
+            )
         ]
         if not late:
             return payload, None
@@ -444,25 +512,3 @@ def _picked(payload: Keyed, indexes: list[int]) -> Keyed:
         [messages[i] for i in indexes],
         [entries[i] for i in indexes] if entries else [],
     )
-
-
-def _unsendable(
-    state: str, keys: Iterable[Any], values: Iterable[Any], error: Exception
-) -> RunFailure:
-    """Which state can't travel."""
-    facts: Mapping[str, Any] = {}
-    for key, value in zip(keys, values, strict=True):
-        try:
-            pickle.dumps(value, 5)
-        except Exception as found:
-            kind = type(value)
-            what = f"a state of type {kind.__module__}.{kind.__qualname__} can't move: {found}"
-            facts = {"key": shorten(key), "what": what}
-            break
-    return RunFailure({
-        "kind": "state",
-        "step": state,
-        "what": str(error),
-        "hint": "keep plain data in states: no files, locks or lambdas",
-        **facts,
-    })  # fmt: skip

@@ -66,8 +66,10 @@ from roo.runtime.watchdog import Activity, cpu_s, memory_bytes
 
 if TYPE_CHECKING:
     from roo.checkpoint.manifest import Manifest
+    from roo.runtime.copies import Copies
     from roo.runtime.cut import Checkpoint
-    from roo.runtime.moving import Move, What
+    from roo.runtime.moving import Move
+    from roo.runtime.parcels import What
     from roo.runtime.snapshots import Part
 
 HOT_KEYS = 5
@@ -129,10 +131,12 @@ class Worker:
         self._context = api.Context(
             plan.spec.name, "", assignment.worker, len(place.workers), self._log
         )  # fmt: skip
+        self.copies: Copies | None = None
         self.move: Move | None = None
+        self._called_off = 0  # the version of the last change that was
         self._early: list[tuple[Header, list[bytes]]] = []
         self._positions: dict[int, tuple[int | None, bool]] = {}
-        self._turns = Turns()
+        self._turns, self._turns_of_copies = Turns(), Turns()
         self._obey_at_s = 0.0
         self._waited_s = 0.0
         self._waits_since_s: float | None = None
@@ -207,7 +211,8 @@ class Worker:
             )  # fmt: skip
             self.stages.between_parts = self._go_on_within_batch
         if self._assignment.before is not None:
-            self._begin_move(self._assignment.before, place, joins=True)
+            self._begin_copies(self._assignment.before, place, joins=True)
+            self._begin_move(few=False)
         self.activity.end()
 
     def _roll_back_the_gone(self, resume: Manifest) -> None:
@@ -243,7 +248,9 @@ class Worker:
             if self.move is not None:
                 self.move.tend()
                 self._go_on_in_slices()
-            elif self.checkpoint is not None and self.checkpoint.active:
+            elif self.copies is not None or (
+                self.checkpoint is not None and self.checkpoint.active
+            ):
                 self._go_on_in_slices()
             work = self.core.next_work()
             if work is None:
@@ -254,7 +261,12 @@ class Worker:
             else:
                 assert type(work) is ReadSplit
                 self._read(work.split)
-            self._turns.ran(keyed=False)
+            self._has_run(keyed=False)
+
+    def _has_run(self, *, keyed: bool) -> None:
+        self._turns.ran(keyed=keyed)
+        if self.copies is not None:
+            self._turns_of_copies.ran(keyed=True)
 
     def _receive(self) -> None:
         for header, frames in self.data.receive():
@@ -264,7 +276,9 @@ class Worker:
             elif header.kind >= Kind.STATES:
                 if self.move is not None:
                     self.move.receive(header, frames)
-                elif header.table_version > self.core.table_version:
+                elif self.copies is not None and self.copies.concerns(header):
+                    self.copies.receive(header, frames)
+                elif header.table_version > max(self.core.table_version, self._called_off):
                     self._early.append((header, frames))  # of a move that has not begun here
             else:
                 try:
@@ -298,6 +312,11 @@ class Worker:
                 self.checkpoint.settle(kept=message.kept)
                 self.control.send(control.Settled(message.barrier))
                 self._hand_over_sinks()
+            if type(message) is control.Copy:
+                self.data.connect(message.data)
+                self._begin_copies(self.stages.place[0], message.after, joins=False)
+            if type(message) is control.CallOff:
+                self._call_off()
             if type(message) is control.Barrier:
                 self._open_barrier(message)
             if type(message) is control.Splits:
@@ -317,27 +336,48 @@ class Worker:
         after, change, gives = message.after, None, frozenset[int]()
         if after is not None:
             before = self.stages.place[0]
-            self.data.connect(message.data)
             change = Change(after.workers, after.version)
             gives = frozenset(
                 set(before.splits_of(self.worker)) - set(after.splits_of(self.worker))
             )
             self._barrier_at_s = time.monotonic()
-            self._begin_move(before, after, joins=False)
+            self._begin_move(few=message.few)
         self._perform(BarrierOpened(message.barrier, message.last, change, gives))
 
-    def _begin_move(self, before: Placement, after: Placement, *, joins: bool) -> None:
+    def _begin_copies(self, before: Placement, after: Placement, *, joins: bool) -> None:
+        from roo.runtime.copies import Copies
+
+        send = self.data.send
+        self.copies = Copies(self.worker, self.stages, before, after, send, joins=joins)
+        if self.copies.givers:
+            gc.disable()  # what comes lives long: going through it in between finds nothing
+        for header, frames in self._early:
+            if self.copies.concerns(header):
+                self.copies.receive(header, frames)
+        self._early = [early for early in self._early if not self.copies.concerns(early[0])]
+
+    def _call_off(self) -> None:
+        """The change does not come: what has been copied is let go of."""
+        assert self.copies is not None
+        self.copies.call_off()
+        self._called_off = self.copies.version
+        self._early = [early for early in self._early if early[0].table_version > self._called_off]
+
+    def _begin_move(self, *, few: bool) -> None:
         from roo.runtime.moving import Move
 
-        gc.disable()  # what comes lives long: going through it in between finds nothing
+        copies, self.copies = self.copies, None
+        assert copies is not None
+        before, after = copies.before, copies.after
+        gc.disable()
         stages_of = self._stages_with
-        self._uncut = {} if joins else {what: set(stages) for what, stages in stages_of.items()}
+        self._uncut = (
+            {} if copies.joins else {what: set(stages) for what, stages in stages_of.items()}
+        )
         self._to_hand_over = [
             sink for sink, home in before.homes.items() if home == self.worker != after.homes[sink]
         ]
-        self.move = Move(
-            self.worker, self.stages, before, after, self.data.send, self._states_came, joins=joins
-        )
+        self.move = Move(self.worker, self.stages, copies, self._states_came, few=few)
         early, self._early = self._early, []
         for header, frames in early:
             self.move.receive(header, frames)
@@ -380,7 +420,7 @@ class Worker:
             tune_collector()
             if self.worker in move.after.workers:
                 self.control.send(control.MovedIn(
-                    move.after.version, move.keys_in, move.bytes_in, self._cut_ms,
+                    move.after.version, move.keys_came, move.bytes_in, self._cut_ms,
                     move.longest_wait_s * 1000,
                 ))  # fmt: skip
 
@@ -412,15 +452,21 @@ class Worker:
 
     def _until_slice_ms(self) -> float:
         """How long until the next slice of a checkpoint or a move; -1 where there is none."""
+        copies_ms = self._until_copies_ms()
         checkpoints = self.checkpoint is not None and self.checkpoint.active
         if self.move is None and not checkpoints:
-            return -1.0
+            return copies_ms
         put_off_ms = self._turns.in_ms()
         if put_off_ms is not None:
-            return put_off_ms
+            return put_off_ms if copies_ms < 0 else min(put_off_ms, copies_ms)
         if self.move is not None and self.move.is_busy:
             return 0.0
         return self.checkpoint.wait_ms() if self.checkpoint is not None and checkpoints else -1.0
+
+    def _until_copies_ms(self) -> float:
+        if self.copies is None or not (self.copies.is_busy or self.copies.is_called_off):
+            return -1.0
+        return self._turns_of_copies.in_ms() or 0.0
 
     def _read(self, split: int) -> None:
         source = self.readers.source_of(split)
@@ -468,7 +514,7 @@ class Worker:
                 self._run_one_by_one(work.stage, payload, header.origin)
             else:
                 self.stages.run_keyed(work.stage, payload)
-            self._turns.ran(keyed=True)
+            self._has_run(keyed=True)
         else:
             self.activity.begin(f"writing sink {sink}")
             self.outlets[sink].write(payload, header.messages, header.read_ns)
@@ -641,6 +687,8 @@ class Worker:
 
     def _go_on_in_slices(self) -> None:
         """A slice of a checkpoint and of a move, if it is time."""
+        if self.copies is not None:
+            self._go_on_with_copies(self.copies)
         begun_s = time.monotonic()
         if not self._turns.is_due(begun_s):
             return
@@ -651,6 +699,19 @@ class Worker:
         if self.move is not None:
             self._go_on_with_move(self.move)
         self._turns.took(begun_s, self._share_of_batches)
+
+    def _go_on_with_copies(self, copies: Copies) -> None:
+        """A slice of them, if it is time."""
+        begun_s = time.monotonic()
+        if copies.is_called_off:
+            if not copies.let_go():
+                self.copies = None
+                tune_collector()
+        elif copies.tells():
+            self.control.send(control.Copied(copies.version, copies.are_few))
+        elif self._turns_of_copies.is_due(begun_s) and copies.is_busy:
+            copies.step()
+            self._turns_of_copies.took(begun_s, copies.share_of_batches)
 
     def _go_on_within_batch(self) -> None:
         """The same between the parts of a batch, of a checkpoint alone."""
@@ -666,6 +727,14 @@ class Worker:
         return self.move.share_of_batches if self.move is not None else 1.0
 
     # Telling
+
+    @property
+    def _moved(self) -> tuple[int, int]:
+        """(keys, bytes) that have come in the change under way."""
+        copies, move = self.copies, self.move
+        if move is not None:
+            return move.keys_came, move.bytes_in
+        return (copies.keys_here, copies.bytes_in) if copies is not None else (0, 0)
 
     def stats(self) -> control.WorkerStats:
         """Everything counted so far. Also called by the watchdog's thread."""
@@ -692,8 +761,8 @@ class Worker:
             latency=list(self.latency.counts),
             held_back=self.core.held_back,
             hot_keys=[(s, plain(k), part) for s, k, part in self.stages.hot_keys.top(HOT_KEYS)],
-            moved_keys=move.keys_in if (move := self.move) is not None else 0,
-            moved_bytes=move.bytes_in if move is not None else 0,
+            moved_keys=self._moved[0],
+            moved_bytes=self._moved[1],
         )
 
     def close(self) -> None:

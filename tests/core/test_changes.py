@@ -83,3 +83,25 @@ def test_weights_are_kept_for_those_that_stay() -> None:
     assert second.after.table.share(0) == 0.4
     third = changes.begin(Asked(3, leaves=(0,)), second.after, 0)
     assert third.after.weights == {}
+
+
+def test_a_version_is_never_given_twice() -> None:
+    """Frames of a change that was called off are known by it."""
+    changes, place = Changes(2), Placement.fresh(2, ["out"], [0, 1])
+    versions = [changes.begin(Asked(n, joins=1), place, 0).after.version for n in range(3)]
+    assert versions == [2, 3, 4]
+    assert changes.preview(Asked(9, joins=1), place)[2].version == 2  # which gives none away
+    later = place.numbered(7)
+    assert (later.table.bounds, later.homes) == (place.table.bounds, place.homes)
+    assert changes.begin(Asked(4, joins=1), later, 0).after.version == 8
+
+
+def test_the_barrier_of_a_change_waits_for_the_copies_of_all_that_give() -> None:
+    changes = Changes(3)
+    change = changes.begin(Asked(1, joins=1, leaves=(0,)), Placement.fresh(3, [], []), 0)
+    assert change.givers == {0}
+    assert not change.is_ready
+    change.copying = True
+    assert not change.is_ready
+    change.copied = {0}
+    assert change.is_ready

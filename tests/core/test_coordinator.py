@@ -12,6 +12,7 @@ from roo.core.run_events import (
     ChangeAsked,
     ChangeOver,
     Committed,
+    Copied,
     Durability,
     End,
     Event,
@@ -95,6 +96,7 @@ def test_a_move_is_waited_for_where_nothing_is_kept() -> None:
     """There is no way back, and whatever holds it up may yet come to an end."""
     core = core_in(Phase.RUNNING)
     core.handle(ChangeAsked(Asked(1, leaves=(0,))))
+    core.handle(Copied(0, 2, few=True))
     core.handle(BarrierReported(0, 1))
     assert core.handle(Tick(10**9)) == []
     core.handle(BarrierReported(1, 1))
@@ -148,8 +150,14 @@ def moving() -> CoordinatorCore:
     core.handle(WorkerReady(1))
     core.handle(ChangeAsked(Asked(1, joins=1)))
     core.handle(WorkerReady(2))
+    copied(core)
     assert core.phase is Phase.MOVING
     return core
+
+
+def copied(core: CoordinatorCore) -> None:
+    for worker in range(2):
+        core.handle(Copied(worker, 2, few=True))
 
 
 def moved(core: CoordinatorCore) -> CoordinatorCore:
@@ -208,6 +216,7 @@ def test_an_end_before_a_move_has_to_be_told_again_after_it() -> None:
     core.handle(SplitsEnded(0, 1))
     core.handle(ChangeAsked(Asked(1, joins=1)))
     core.handle(WorkerReady(2))
+    copied(core)
     moved(core)
     for worker in (1, 2):
         assert core.handle(SplitsEnded(worker, 2)) == []

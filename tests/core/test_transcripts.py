@@ -19,6 +19,7 @@ from roo.core.run_events import (
     ChangeAsked,
     CommitFailed,
     Committed,
+    Copied,
     Durability,
     Event,
     MovedIn,
@@ -40,7 +41,9 @@ BARRIER_1 = [*GOING, Tick(5_000)]
 REPORTED_1 = [*BARRIER_1, BarrierReported(0, 1), BarrierReported(1, 1)]
 READ_OUT = [SplitsEnded(0, 1), SplitsEnded(1, 1)]
 ASKED = ChangeAsked(Asked(1, joins=1))
-JOINING = [*GOING, ASKED, WorkerReady(2)]
+COPYING = [*GOING, ASKED, WorkerReady(2)]
+COPIED = [Copied(0, 2, few=True), Copied(1, 2, few=True)]
+JOINING = [*COPYING, *COPIED]
 CUT = [*JOINING, BarrierReported(0, 1), BarrierReported(1, 1)]
 HERE = [MovedIn(0, 2), MovedIn(1, 2), MovedIn(2, 2)]
 LOST = WorkerLost(1, "was killed by SIGKILL")
@@ -110,22 +113,53 @@ STORIES: dict[str, list[Event]] = {
     "join": [*CUT, MovedIn(0, 2), MovedOn(), MovedIn(2, 2), Committed(1), MovedIn(1, 2),
              SplitsEnded(0, 1), *(SplitsEnded(w, 2) for w in range(3))],
     "leave": [
-        *GOING, ChangeAsked(Asked(1, leaves=(0,))), BarrierReported(0, 1), BarrierReported(1, 1),
-        Committed(1), MovedIn(1, 2),
+        *GOING, ChangeAsked(Asked(1, leaves=(0,))), COPIED[0], BarrierReported(0, 1),
+        BarrierReported(1, 1), Committed(1), MovedIn(1, 2),
     ],
     "swap_one_joins_as_one_leaves": [
-        *GOING, ChangeAsked(Asked(1, joins=1, leaves=(0,))), WorkerReady(2),
+        *GOING, ChangeAsked(Asked(1, joins=1, leaves=(0,))), WorkerReady(2), COPIED[0],
         BarrierReported(0, 1), BarrierReported(1, 1), MovedIn(2, 2), MovedIn(1, 2), Committed(1),
     ],
     "join_during_a_checkpoint": [
-        *BARRIER_1, ASKED, WorkerReady(2), *BARRIER_1[-1:], BarrierReported(0, 1),
+        *BARRIER_1, ASKED, WorkerReady(2), *COPIED, *BARRIER_1[-1:], BarrierReported(0, 1),
         BarrierReported(1, 1), Committed(1), BarrierReported(0, 2), BarrierReported(1, 2),
         Committed(2), *HERE,
+    ],
+    "few_copies_are_as_their_states_are": [
+        *COPYING, Copied(0, 2, few=True), Copied(1, 2, few=False),
+    ],
+    "copies_while_a_checkpoint_comes": [
+        *COPYING, COPIED[0], Tick(6_000), COPIED[1], BarrierReported(0, 1), BarrierReported(1, 1),
+        Committed(1),
+    ],
+    "giver_dies_while_it_copies": [*COPYING, COPIED[0], LOST, *READY],
+    "joiner_dies_while_copies_are_made": [
+        *COPYING, COPIED[0], WorkerLost(2, "exited with code 1"), COPIED[1], Tick(100),
+    ],
+    "change_after_one_that_was_called_off": [
+        *COPYING, WorkerLost(2, "exited with code 1"), ChangeAsked(Asked(2, joins=1)),
+        WorkerReady(3), *COPIED, Copied(0, 3, few=True), Copied(1, 3, few=True),
+        BarrierReported(0, 1), BarrierReported(1, 1), Committed(1), MovedIn(0, 3), MovedIn(1, 3),
+        MovedIn(3, 3),
+    ],
+    "copies_that_get_nowhere": [*COPYING, COPIED[0], Tick(4_000), Tick(60_000), Tick(70_000)],
+    "copies_that_take_their_time": [
+        *COPYING, *(event for at_ms in range(1_000, 200_001, 49_750)
+                    for event in (Tick(at_ms), MovedOn())), *COPIED,
+        BarrierReported(0, 1), BarrierReported(1, 1), Committed(1),
+    ],
+    "stop_while_copies_are_made": [
+        *COPYING, COPIED[0], StopRequested(), COPIED[1], BarrierReported(0, 1),
+        BarrierReported(1, 1), Committed(1), *SETTLED_1,
+    ],
+    "end_of_input_while_copies_are_made": [
+        *COPYING, COPIED[0], *READ_OUT, COPIED[1], BarrierReported(0, 1), BarrierReported(1, 1),
+        Committed(1), *SETTLED_1,
     ],
     "joiner_dies_before_the_move": [*GOING, ASKED, WorkerLost(2, "exited with code 1")],
     "joiner_that_never_gets_ready": [*GOING, ASKED, Tick(4_000), Tick(60_000)],
     "checkpoint_that_holds_a_change_up": [
-        *BARRIER_1, ASKED, ChangeAsked(Asked(2, joins=1)), WorkerReady(2), Tick(60_000),
+        *BARRIER_1, ASKED, ChangeAsked(Asked(2, joins=1)), WorkerReady(2), *COPIED, Tick(60_000),
         Tick(65_000), BarrierReported(0, 1), BarrierReported(1, 1), Committed(1),
     ],
     "new_owner_dies_before_the_commit": [*CUT, WorkerLost(2, "was killed by SIGKILL"), *READY],
@@ -137,8 +171,9 @@ STORIES: dict[str, list[Event]] = {
     "move_that_gets_nowhere": [*CUT, Committed(1), Tick(30_000), MovedOn(), Tick(89_000),
                                Tick(90_001)],
     "two_changes_queued": [
-        *GOING, ASKED, ChangeAsked(Asked(2, to=1)), WorkerReady(2), BarrierReported(0, 1),
-        BarrierReported(1, 1), Committed(1), *HERE, BarrierReported(0, 2), BarrierReported(1, 2),
+        *GOING, ASKED, ChangeAsked(Asked(2, to=1)), WorkerReady(2), *COPIED, BarrierReported(0, 1),
+        BarrierReported(1, 1), Committed(1), *HERE, Copied(1, 3, few=True),
+        Copied(2, 3, few=True), BarrierReported(0, 2), BarrierReported(1, 2),
         BarrierReported(2, 2), Committed(2), MovedIn(0, 3),
     ],
     "changes_that_are_refused": [

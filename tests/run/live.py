@@ -128,7 +128,9 @@ class Live:
     def change(self, **facts: Any) -> dict[str, Any]:
         """A change of workers, made."""
         answer = self.ask("change", **facts)
-        assert not answer["why_not"], answer
+        if answer["why_not"] == "the run has failed":
+            self.process.wait(timeout=30)
+        assert not answer["why_not"], f"{answer}\n{self.said()}"
         return answer
 
     def status(self) -> dict[str, Any]:

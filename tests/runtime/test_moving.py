@@ -2,175 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable
-from functools import partial
+from collections import Counter
 from random import Random
 from typing import Any
 
 import pytest
 
-from roo.core.batch import Batch, Header, Kind, Origin
+from roo.core.batch import Header, Kind, Origin
 from roo.core.placement import Placement
-from roo.runtime import moving
+from roo.runtime import copies, moving, parcels
 from roo.runtime.failures import RunFailure
-from roo.runtime.moving import Move
-from roo.runtime.payload import Keyed, unpack_items
-
-STATE = ("state", "s")
-
-
-class States:
-    """What a move needs of a worker's stages. seen: keys that a snapshot was told of."""
-
-    def __init__(self, states: dict[str, Any]) -> None:
-        self.states = {"s": states}
-        self.seen: list[str] = []
-
-    def moving(self, name: str, keys: list[str]) -> None:
-        assert name == "s"
-        self.seen += keys
-
-
-class Cluster:
-    """Workers in a change, with a queue from each to each and an inbox of batches. What waits goes
-    back to the front of the inbox when something comes; `ran` has what ran, in order.
-    """
-
-    def __init__(self, before: Placement, after: Placement, keys: dict[str, Any]) -> None:
-        self.before, self.after = before, after
-        self.links: dict[tuple[int, int], deque[tuple[Header, list[Any]]]] = {}
-        self.ran: list[str] = []
-        self.numbers: dict[str, list[int]] = {}  # of the messages that ran, by key
-        self.keys = keys
-        self.inbox: dict[int, deque[Batch]] = {}
-        self.waiting: dict[int, list[Batch]] = {}
-        self.sent: list[tuple[int, int, Kind, int, int]] = []
-        self.states: dict[int, States] = {}
-        self.own: dict[int, set[str]] = {}
-        self.moves: dict[int, Move] = {}
-        for worker in {*before.workers, *after.workers}:
-            mine = {k: v for k, v in keys.items() if before.table.owner_of(k) == worker}
-            self.states[worker] = States(mine)
-            self.own[worker] = set(mine)
-            self.inbox[worker] = deque()
-            self.waiting[worker] = []
-            stages: Any = self.states[worker]
-            self.moves[worker] = Move(
-                worker, stages, before, after, self._sender(worker), self._comer(worker),
-                joins=worker not in before.workers,
-            )  # fmt: skip
-
-    def _sender(self, worker: int) -> moving.Send:
-        def send(to: int, header: Header, frames: list[bytes]) -> None:
-            self.links.setdefault((worker, to), deque()).append((header, frames))
-            size = sum(map(len, frames))
-            self.sent.append((worker, to, header.kind, header.messages, size))
-
-        return send
-
-    def _comer(self, worker: int) -> Any:
-        def came(what: tuple[str, str]) -> None:
-            self.inbox[worker].extendleft(reversed(self.waiting[worker]))
-            self.waiting[worker].clear()
-
-        return came
-
-    def cut(self, worker: int) -> None:
-        """All before the barrier has run: until then nothing may have come or gone."""
-        assert set(self.states[worker].states["s"]) == self.own[worker]
-        self.moves[worker].cut(STATE)
-        for sink, home in self.before.homes.items():
-            self.moves[worker].cut(("sink", sink))
-            if home == worker != self.after.homes[sink]:
-                self.moves[worker].hand_over_sink(sink, f"noted by {worker}")
-
-    def message(self, key: str, number: int = 0, sender: int | None = None) -> None:
-        """A message for a key comes by the new table. sender: who routes it, and knows that; None:
-        one that knows nothing of the move.
-        """
-        header = Header(Kind.BATCH, 0, 0, 0, 2, 0, -1, 0, 1, 32, Origin(0, 0, 0, 1))
-        worker = self.after.table.owner_of(key)
-        if sender is not None:
-            self.moves[sender].ahead("s", worker, [key])
-        if sender in (None, worker):
-            self.inbox[worker].append(Batch(header, Keyed([key], [number], [])))
-        else:
-            self.links.setdefault((sender, worker), deque()).append((header, [key, number]))
-
-    def work(self, worker: int) -> None:
-        """Run all that can run."""
-        self.moves[worker].tend()
-        while self.inbox[worker]:
-            self.run_next(worker)
-        self.moves[worker].tend()
-
-    def run_next(self, worker: int) -> None:
-        """As a worker does: what of a batch can run does."""
-        move, states = self.moves[worker], self.states[worker].states["s"]
-        batch = self.inbox[worker].popleft()
-        payload, waits = batch.payload, None
-        if move.is_awaited(STATE):
-            payload, waits = move.split("s", batch)
-        if waits is not None:
-            self.waiting[worker].append(waits)
-        self.ran += payload.keys
-        for key, number in zip(payload.keys, payload.messages, strict=True):
-            assert key in states or key not in self.keys, "a state was made anew"
-            self.keys.setdefault(key, -1)
-            states.setdefault(key, -1)
-            self.numbers.setdefault(key, []).append(number)
-
-    def deliver(self, ends: tuple[int, int]) -> None:
-        header, frames = self.links[ends].popleft()
-        if header.kind is Kind.BATCH:
-            key, number = frames
-            self.inbox[ends[1]].append(Batch(header, Keyed([key], [number], [])))
-        else:
-            self.moves[ends[1]].receive(header, frames)
-
-    def go_on(self, chance: Random) -> bool:
-        """One thing of all that could happen; False: nothing could."""
-        could: list[Callable[[], None]] = [
-            partial(self.deliver, ends) for ends, link in self.links.items() if link
-        ]
-        for worker, move in self.moves.items():
-            if move.is_busy:
-                could.append(move.step)
-            if move.tend_in_ms() >= 0:
-                could.append(move.tend)
-            if self.inbox[worker]:
-                could.append(partial(self.run_next, worker))
-        if could and chance.random() < 0.9:
-            chance.choice(could)()
-        else:  # nothing more comes for now
-            for worker in self.moves:
-                self.work(worker)
-        return bool(could) or any(self.links.values()) or any(self.inbox.values())
-
-    def settle(self, chance: Random) -> None:
-        steps = 0
-        while self.go_on(chance):
-            steps += 1
-            assert steps < 500_000, "it never ends"
-        for move in self.moves.values():
-            move.splits_came = True
-            while move.is_busy:  # it lets go of what it has noted
-                steps += 1
-                assert steps < 500_000, "it never ends"
-                move.step()
-            assert move.is_complete
+from roo.runtime.payload import unpack_items
+from tests.runtime.changing import STATE, Cluster, joined
 
 
 @pytest.fixture
 def asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for keys to come unasked."""
     monkeypatch.setattr(moving, "ASK_AFTER_S", 0.0)
-
-
-def joined(workers: int, joins: int = 1) -> tuple[Placement, Placement]:
-    before = Placement.fresh(workers, [], ())
-    return before, before.changed(range(workers, workers + joins), ())
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -180,7 +29,11 @@ def test_all_states_come_where_they_belong_and_all_messages_run(
     """Any interleaving, with messages for keys that move, that stay and that are new."""
     chance = Random(seed)
     monkeypatch.setattr(moving, "ASK_AFTER_S", chance.choice([0.0, moving.ASK_AFTER_S]))
-    monkeypatch.setattr(moving, "SLICE_KEYS", chance.choice([4, moving.SLICE_KEYS]))
+    monkeypatch.setattr(moving, "BEHIND_KEYS", chance.choice([3, moving.BEHIND_KEYS]))
+    monkeypatch.setattr(parcels, "SLICE_KEYS", chance.choice([4, parcels.SLICE_KEYS]))
+    monkeypatch.setattr(copies, "FEW_KEYS", chance.choice([0, 5, copies.FEW_KEYS]))
+    monkeypatch.setattr(copies, "LOOK_AT_KEYS", chance.choice([3, copies.LOOK_AT_KEYS]))
+    monkeypatch.setattr(copies, "SLICE_S", chance.choice([0.0, copies.SLICE_S]))
     before = Placement.fresh(chance.randint(1, 4), ["out"], ())
     joins = range(10, 10 + chance.randint(0, 2))
     leaves = chance.sample(before.workers, chance.randint(0, len(before.workers) - 1))
@@ -191,17 +44,25 @@ def test_all_states_come_where_they_belong_and_all_messages_run(
     asked = [f"k{chance.randrange(chance.choice([5, 2100]))}" for _ in range(100)]
     # The messages of one key come from one worker, or by a way that nobody knows of.
     senders = {key: chance.choice([None, *after.workers]) for key in asked}
+    few = chance.random() < 0.5
     uncut = list(before.workers)
     chance.shuffle(uncut)
+    cuts_from = chance.choice([0, 50, 90])  # most copies are made by then, or few
     for number, key in enumerate(asked):
-        while chance.random() < 0.5:
-            if uncut and chance.random() < 0.2:
+        while chance.random() < 0.5 + 0.4 * (number < cuts_from):
+            if uncut and number >= cuts_from and chance.random() < 0.2:
+                cluster.begin(chance.choice(uncut), few=few)
                 cluster.cut(uncut.pop())
             cluster.go_on(chance)
         if after.table.owner_of(key) not in uncut:  # else it would be held until then
-            cluster.message(key, number, senders[key])
+            if senders[key] not in uncut:
+                cluster.message(key, number, senders[key])
+            else:
+                cluster.ran.append(key)
+        elif before.table.owner_of(key) in uncut:
+            cluster.run_where_it_is(key)
         else:
-            cluster.ran.append(key)  # where it is
+            cluster.ran.append(key)
     while uncut:
         cluster.cut(uncut.pop())
     cluster.settle(chance)
@@ -216,13 +77,15 @@ def test_all_states_come_where_they_belong_and_all_messages_run(
             if before.table.owner_of(k) != after.table.owner_of(k)
             and worker in (before.table.owner_of(k), after.table.owner_of(k))
         ]
-        assert sorted(states.seen) == sorted(changed)
+        if worker in before.workers:
+            assert set(states.seen) >= set(changed)
+            assert states.touch is None
+        assert not cluster.copies[worker].keys_here or worker not in before.workers
     home = after.homes["out"]
     expected = {("sink", "out"): f"noted by {before.homes['out']}"}
     assert cluster.moves[home].notes == (expected if home != before.homes["out"] else {})
-    moved = sum(move.keys_in for move in cluster.moves.values())
-    assert moved == sum(before.table.owner_of(k) != after.table.owner_of(k) for k in had)
-    assert moved == sum(move.keys_out for move in cluster.moves.values())
+    came = sum(move.keys_came for move in cluster.moves.values())
+    assert came == sum(move.keys_out for move in cluster.moves.values())
 
 
 def slices(cluster: Cluster) -> list[tuple[int, int]]:
@@ -235,9 +98,9 @@ def test_only_so_many_slices_are_on_their_way() -> None:
     cluster.cut(0)
     while cluster.moves[0].is_busy:
         cluster.moves[0].step()
-    assert len(slices(cluster)) == moving.SLICES_ON_THEIR_WAY
+    assert len(slices(cluster)) == parcels.SLICES_ON_THEIR_WAY
     cluster.settle(Random(1))
-    assert max(keys for keys, _ in slices(cluster)) == moving.SLICE_KEYS
+    assert max(keys for keys, _ in slices(cluster)) == parcels.SLICE_KEYS
 
 
 def test_a_giver_sleeps_while_one_of_its_receivers_takes_nothing_in() -> None:
@@ -264,7 +127,7 @@ def test_a_slice_is_bounded_in_bytes_whatever_the_size_of_a_state() -> None:
     cluster = Cluster(*joined(1), {f"k{i}": b"x" * large for i in range(300)})
     cluster.cut(0)
     cluster.settle(Random(1))
-    assert max(size for _, size in slices(cluster)) < moving.SLICE_BYTES + large
+    assert max(size for _, size in slices(cluster)) < parcels.SLICE_BYTES + large
     assert len(cluster.states[1].states["s"]) > 100
 
 
@@ -273,7 +136,7 @@ def test_slices_grow_again_after_large_states() -> None:
     cluster = Cluster(*joined(1), states)
     cluster.cut(0)
     cluster.settle(Random(1))
-    assert max(keys for keys, _ in slices(cluster)) == moving.SLICE_KEYS
+    assert max(keys for keys, _ in slices(cluster)) == parcels.SLICE_KEYS
 
 
 @pytest.mark.usefixtures("asks_at_once")
@@ -291,10 +154,10 @@ def test_a_key_that_is_waited_for_comes_before_the_others() -> None:
             cluster.deliver(ends)
     cluster.work(1)
     assert cluster.ran == [mine[-1]]
-    assert cluster.moves[1].keys_in < 10
+    assert cluster.moves[1].keys_came < 10
     assert cluster.moves[1].longest_wait_s > 0
     cluster.settle(Random(1))
-    assert cluster.moves[1].keys_in == len(mine)
+    assert cluster.moves[1].keys_came == len(mine)
     sizes = [size for _, to, kind, _, size in cluster.sent if (to, kind) == (1, Kind.STATES)]
     assert cluster.moves[1].bytes_in == sum(sizes)
 
@@ -340,12 +203,12 @@ def test_who_routes_for_a_key_asks_its_old_owner_to_send_it() -> None:
 
 def test_what_goes_ahead_is_bounded_too() -> None:
     before, after = joined(1)
-    cluster = Cluster(before, after, {f"k{i}": b"x" * moving.SLICE_BYTES for i in range(400)})
+    cluster = Cluster(before, after, {f"k{i}": b"x" * parcels.SLICE_BYTES for i in range(400)})
     mine = [key for key in cluster.states[0].states["s"] if after.table.owner_of(key) == 1]
     cluster.cut(0)
     for key in mine:
         cluster.message(key, sender=0)
-    assert len(slices(cluster)) == moving.ASKED_ON_THEIR_WAY + moving.SLICES_ON_THEIR_WAY
+    assert len(slices(cluster)) == parcels.ASKED_ON_THEIR_WAY + parcels.SLICES_ON_THEIR_WAY
     cluster.settle(Random(1))
     assert Counter(cluster.ran) == Counter(mine)
 
@@ -354,9 +217,9 @@ def test_what_goes_ahead_is_bounded_too() -> None:
 def test_what_is_asked_for_is_bounded_too() -> None:
     """A thousand large states that messages wait for are not packed all at once."""
     before, after = joined(1)
-    cluster = Cluster(before, after, {f"k{i}": b"x" * moving.SLICE_BYTES for i in range(400)})
+    cluster = Cluster(before, after, {f"k{i}": b"x" * parcels.SLICE_BYTES for i in range(400)})
     mine = [key for key in cluster.states[0].states["s"] if after.table.owner_of(key) == 1]
-    assert len(mine) > moving.ASKED_ON_THEIR_WAY + moving.SLICES_ON_THEIR_WAY
+    assert len(mine) > parcels.ASKED_ON_THEIR_WAY + parcels.SLICES_ON_THEIR_WAY
     cluster.cut(0)
     for key in mine:
         cluster.message(key)
@@ -365,7 +228,7 @@ def test_what_is_asked_for_is_bounded_too() -> None:
         cluster.deliver((1, 0))
     while cluster.moves[0].is_busy:
         cluster.moves[0].step()
-    most = moving.ASKED_ON_THEIR_WAY + moving.SLICES_ON_THEIR_WAY
+    most = parcels.ASKED_ON_THEIR_WAY + parcels.SLICES_ON_THEIR_WAY
     assert len(slices(cluster)) == most
     cluster.settle(Random(1))
     assert Counter(cluster.ran) == Counter(mine)
@@ -373,6 +236,7 @@ def test_what_is_asked_for_is_bounded_too() -> None:
 
 def test_a_move_is_complete_when_all_has_gone_and_come_and_the_splits_are_there() -> None:
     cluster = Cluster(*joined(1), {f"k{i}": i for i in range(1000)})
+    cluster.begin(0)
     giver, taker = cluster.moves[0], cluster.moves[1]
     giver.splits_came = taker.splits_came = True
     cluster.cut(0)

@@ -11,8 +11,11 @@ counts them and keeps the last four; every update goes on by another key to a se
 there to a sink with a single writer. Both states are cut at barriers. In some seeds both steps work
 on one state, so that their stages have to wait for each other.
 
-Workers join and leave among all that, several at once; their states travel key by key, and the
-sink's writer may move.
+Workers join and leave among all that, several at once, or get other weights; the sink's writer may
+move. What will move is copied first, key by key while batches run over it. At the cut of a state
+its old owner names the copies that are behind and gives what has no copy that counts; the new owner
+takes the other copies over. Some of this is called off half-way: a joiner dies, the input ends, or
+the machine sleeps for more than a minute.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import copy
 from collections import deque
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from roo.core import run_events as c
 from roo.core.batch import Batch, Header, Kind, Origin, Output
@@ -57,7 +60,8 @@ LINKS = [Link(0, 0, 1), Link(1, 1, 2), Link(2, 2, 3)]
 EVENTS_MAX = 60_000
 EVERY_MS = 40
 WINDOW_MESSAGES = 8
-
+FEW_KEYS = 2
+LEAP_MS = 61_000
 
 Seen = tuple[int, int, tuple[int, ...]]
 """What a state has seen of its key: how many numbers, the last one, the last four."""
@@ -78,6 +82,42 @@ class Stored:
     torn: bool = False
 
 
+class Frame(NamedTuple):
+    """What one worker sends another in a change. kind: "copy" of a state; "behind", the keys of
+    copies that do not count; "counts", all others do; "state"; "done", that was all.
+    """
+
+    kind: str
+    version: int
+    name: str
+    giver: int
+    keys: tuple[str, ...] = ()
+    ring: tuple[int, ...] = ()
+
+
+@dataclass
+class Copies:
+    """A change on one worker, from its first copy to the last state in.
+
+    left: (state, key) to be copied next. behind: state -> keys that move and were touched since
+    they were copied, or before; up to the state's cut. staged: (state, giver) -> key -> copy.
+    counted: (state, giver) of which it is known what is behind.
+    """
+
+    before: Placement
+    after: Placement
+    left: list[tuple[str, str]]
+    behind: dict[str, set[str]]
+    told: bool
+    staged: dict[tuple[str, int], dict[str, tuple[int, ...]]] = field(default_factory=dict)
+    counted: set[tuple[str, int]] = field(default_factory=set)
+
+    def usable(self) -> list[tuple[str, int, str]]:
+        """(state, giver, key) of the copies that count."""
+        return [(*of, key) for of, copies in self.staged.items() if of in self.counted
+                for key in copies]  # fmt: skip
+
+
 @dataclass
 class Worker:
     """One worker process: a real core, its states, and what it has cut so far."""
@@ -96,9 +136,13 @@ class Worker:
     places: list[Placement] = field(default_factory=list)
     before: Placement | None = None
     after: Placement | None = None
+    copies: Copies | None = None
+    called_off: int = 0
+    # Frames of a change that this worker has not heard of.
+    unheard: list[Frame] = field(default_factory=list)
     awaits: dict[str, set[int]] = field(default_factory=dict)
-    early: list[Any] = field(default_factory=list)
-    outgoing: deque[Any] = field(default_factory=deque)
+    early: list[Frame] = field(default_factory=list)
+    outgoing: deque[tuple[int, Frame]] = field(default_factory=deque)
     passed: bool = True
     splits_came: bool = True
     told_moved: bool = True
@@ -113,7 +157,7 @@ class World:
         self.say = say or (lambda line: None)
         self.now_ms = 0
         self.splits = self.random.randint(1, 4)
-        self.length = self.random.randint(5, 60)
+        self.length = self.random.randint(5, self.random.choice([60, 60, 200]))
         self.one_state = self.random.random() < 0.3
         self.deaths = self.random.randint(0, 4)
         self.coordinator_deaths = self.random.randint(0, 2)
@@ -123,6 +167,10 @@ class World:
         self.failing_commits = self.random.choice([0.0, 0.0, 0.3])
         self.cuts = self.random.choice([0, 0, 1, 2])
         self.cut_links: set[tuple[Any, Any]] = set()
+        self.leaps = self.random.choice([0, 0, 1, 2])
+        self.copy_speed = self.random.choice([0.1, 0.5, 0.9])
+        # Those that copy say so before they have copied everything.
+        self.hasty = self.random.random() < 0.3
         self.disk_speed = self.random.choice([0.02, 0.3, 1.0])
         self.sink: list[tuple[str, Seen, Seen]] = []
         # The newest last; the first is written before the first message.
@@ -152,6 +200,7 @@ class World:
         self.parts: dict[int, Worker] = {}
         self.links = self.what_is_on_the_way()
         self.cut_links = set()
+        self.forget_change()
         stored = self.disk[-1]
         if stored.size > len(self.sink):
             raise Wrong(f"seed {self.seed}: the sink lacks what checkpoint {stored.number} has")
@@ -174,6 +223,13 @@ class World:
             self.workers[index] = worker
             self.link(index, "c").append(c.WorkerReady(index))
 
+    def forget_change(self) -> None:
+        """What the oracle notes of one: states as they were where they were cut, and who said that
+        it has copied what it gives.
+        """
+        self.given: dict[tuple[str, str], tuple[int, ...]] = {}
+        self.few_said: dict[int, bool] = {}
+
     def what_is_on_the_way(self) -> dict[tuple[Any, Any], deque[Any]]:
         """Some frames of the attempt before still come: a core has to know them for what they are.
 
@@ -181,7 +237,7 @@ class World:
         """
         links: dict[tuple[Any, Any], deque[Any]] = {}
         for ends, queue in self.links.items():
-            frames = [message for message in queue if isinstance(message, Arrived)]
+            frames = [message for message in queue if isinstance(message, Arrived | Frame)]
             links[ends] = deque(frames[: self.random.randint(0, 2)])
         return links
 
@@ -200,13 +256,14 @@ class World:
             worker = Worker(index, core, {}, {name: {} for name in self.names()},
                             places=[effect.after] * STAGES)  # fmt: skip
             self.await_states(worker, effect.before, effect.after)
+            self.begin_copies(worker, effect.before, effect.after)
             self.workers[index] = worker
             self.link(index, "c").append(c.WorkerReady(index))
 
     def await_states(self, worker: Worker, before: Placement, after: Placement) -> None:
         pieces = moved(before.table, after.table)
-        donors = {old for _, _, old, new in pieces if new == worker.index}
-        worker.awaits = {name: set(donors) for name in self.names()}
+        givers = {old for _, _, old, new in pieces if new == worker.index}
+        worker.awaits = {name: set(givers) for name in self.names()}
         was, now = before.homes["sink"], after.homes["sink"]
         worker.awaits["sink"] = {was} if was != now == worker.index else set()
         worker.before = before
@@ -225,6 +282,7 @@ class World:
         """Until everything is read and committed."""
         for _ in range(EVENTS_MAX):
             self.step()
+            self.look_at_change()
             if self.over is c.Outcome.FINISHED:
                 self.judge()
                 return
@@ -238,7 +296,9 @@ class World:
         dice = self.random.random()
         if dice < 0.002 and self.deaths and self.workers:
             self.deaths -= 1
-            victim = self.random.choice(list(self.workers))
+            joiners = [w for w in self.workers if self.coordinator.is_joining(w)]
+            likely = joiners if self.random.random() < 0.3 else []
+            victim = self.random.choice(likely or list(self.workers))
             self.say(f"{self.now_ms} ms: worker {victim} dies")
             self.perform(c.WorkerLost(victim, "died"))
             return
@@ -260,7 +320,13 @@ class World:
             self.say(f"{self.now_ms} ms: stop")
             self.perform(c.StopRequested())
             return
-        if dice < 0.0053 and self.changes and self.coordinator.phase is not c.Phase.STARTING:
+        if dice < 0.0043 and self.leaps and self.coordinator.change is not None:
+            self.leaps -= 1
+            self.now_ms += LEAP_MS
+            self.say(f"{self.now_ms} ms: the machine has slept")
+            self.perform(c.Tick(self.now_ms))
+            return
+        if dice < 0.01 and self.changes and self.coordinator.phase is not c.Phase.STARTING:
             self.changes -= 1
             self.ask()
             return
@@ -295,6 +361,9 @@ class World:
         asked = Asked(self.changed, joins=self.random.randint(0, 3), leaves=tuple(leaves))
         if self.random.random() < 0.3:
             asked = Asked(self.changed, to=self.random.randint(0, 6))
+        if self.random.random() < 0.1:
+            weights = {worker: self.random.randint(1, 3) for worker in there}
+            asked = Asked(self.changed, weights=weights)
         self.say(f"{self.now_ms} ms: {asked}")
         self.perform(c.ChangeAsked(asked))
 
@@ -303,6 +372,8 @@ class World:
         if receiver == "c":
             if isinstance(message, c.BarrierReported):
                 self.parts[message.worker] = self.workers[message.worker]
+            if isinstance(message, c.Copied):
+                self.note_copied(message)
             self.perform(message)
         elif receiver in self.workers:
             worker = self.workers[receiver]
@@ -310,6 +381,10 @@ class World:
                 self.handle(worker, Started())
             elif isinstance(message, c.Announce):
                 self.link(worker.index, "c").append(c.Settled(worker.index, message.barrier))
+            elif isinstance(message, c.Copy):
+                self.begin_copies(worker, worker.places[0], message.after)
+            elif isinstance(message, c.CallOff):
+                self.call_off(worker)
             elif isinstance(message, c.OpenBarrier):
                 self.open(worker, message)
             elif isinstance(message, tuple) and message[0] == "splits":
@@ -317,8 +392,8 @@ class World:
                 worker.splits_came = True
                 self.handle(worker, SplitsTaken(tuple(message[1])))
                 self.tell_moved(worker)
-            elif isinstance(message, tuple) and message[0] in ("state", "done"):
-                self.take_in(worker, message)
+            elif isinstance(message, Frame):
+                self.receive(worker, message)
             else:
                 self.handle(worker, message)
 
@@ -328,6 +403,11 @@ class World:
         stages = {"both": {1, 2}} if self.one_state else {"first": {1}, "second": {2}}
         worker.uncut = stages
         worker.after, change, gives = message.after, None, frozenset[int]()
+        version = worker.copies.after.version if worker.copies is not None else 0
+        if message.last and version:
+            raise Wrong(f"seed {self.seed}: copies of {version} before the last barrier")
+        if message.after is not None and message.after.version != version:
+            raise Wrong(f"seed {self.seed}: no copies of {message.after.version} on {worker.index}")
         if message.after is not None:
             before, after = worker.places[0], message.after
             worker.passed, worker.before = False, before
@@ -339,55 +419,206 @@ class World:
                 self.await_states(worker, before, after)
         self.handle(worker, BarrierOpened(message.barrier, message.last, change, gives))
 
+    # Before a move
+
+    def begin_copies(self, worker: Worker, before: Placement, after: Placement) -> None:
+        """Batches run on while what will move is copied."""
+        if worker.copies is not None:
+            raise Wrong(f"seed {self.seed}: {worker.index} still has copies of the change before")
+        gives = any(old == worker.index for _, _, old, _ in moved(before.table, after.table))
+        left = [
+            (name, key)
+            for name, states in worker.states.items()
+            for key in states
+            if after.table.owner_of(key) != worker.index
+        ]
+        self.random.shuffle(left)
+        behind: dict[str, set[str]] = {name: set() for name in self.names() if gives}
+        worker.copies = Copies(before, after, left, behind, told=not gives)
+        unheard, worker.unheard = worker.unheard, []
+        for frame in unheard:
+            self.receive(worker, frame)
+
+    def call_off(self, worker: Worker) -> None:
+        """There will be no barrier: what was staged and noted is for nothing."""
+        assert worker.copies is not None
+        self.say(f"{self.now_ms} ms: worker {worker.index} lets go of copies")
+        worker.called_off, worker.copies = worker.copies.after.version, None
+        worker.unheard = [f for f in worker.unheard if f.version > worker.called_off]
+
+    def touch(self, worker: Worker, name: str, key: str) -> None:
+        """A batch is about to run over a key: a copy of it falls behind."""
+        copies = worker.copies
+        if copies is None or name not in copies.behind:
+            return
+        if copies.after.table.owner_of(key) != worker.index:
+            copies.behind[name].add(key)
+
+    def go_on_with_copies(self, worker: Worker, copies: Copies) -> None:
+        """One thing of all there is to do."""
+        usable = copies.usable()
+        if usable:
+            self.take_over(worker, *self.random.choice(usable))
+            self.tell_moved(worker)
+        elif not copies.told and self.random.random() < (0.05 if copies.left else 0.6):
+            if not copies.left or self.hasty:
+                copies.told = True
+                behind = sum(map(len, copies.behind.values()))
+                few = not copies.left and behind <= FEW_KEYS
+                said = c.Copied(worker.index, copies.after.version, few)
+                self.link(worker.index, "c").append(said)
+        elif copies.left:
+            for _ in range(self.random.randint(1, min(4, len(copies.left)))):
+                self.copy_one(worker, copies)
+        else:  # what has fallen behind is copied again
+            copies.left = [(name, key) for name, keys in copies.behind.items() for key in keys]
+            self.random.shuffle(copies.left)
+
+    def copy_one(self, worker: Worker, copies: Copies) -> None:
+        name, key = copies.left.pop()
+        copies.behind[name].discard(key)
+        ring = tuple(worker.states[name][key])
+        frame = Frame("copy", copies.after.version, name, worker.index, (key,), ring)
+        self.link(worker.index, copies.after.table.owner_of(key)).append(frame)
+
+    def note_copied(self, said: c.Copied) -> None:
+        """The oracle's note of what the coordinator hears; one of a called-off change is none."""
+        change = self.coordinator.change
+        if change is not None and change.after.version == said.version:
+            self.few_said[said.worker] = said.few
+
+    def look_at_copied(self, effect: c.OpenBarrier) -> None:
+        """A change's barrier opens when all that give have copied, and knows whether it is much."""
+        if effect.after is None:
+            return
+        pieces = moved(self.coordinator.placement.table, effect.after.table)
+        if set(self.few_said) != {old for _, _, old, _ in pieces}:
+            raise Wrong(f"seed {self.seed}: a barrier after copies of {set(self.few_said)} alone")
+        if effect.few != all(self.few_said.values()):
+            raise Wrong(f"seed {self.seed}: few is {effect.few}, they said {self.few_said}")
+        self.forget_change()
+
     # A move
 
     def hand_over(self, worker: Worker, name: str) -> None:
-        """What others own from now on, one by one; then that it was all."""
-        before, after = worker.before, worker.after
-        assert before is not None
-        assert after is not None
+        """Which copies are behind; of what others own from now on, one by one, what has no copy
+        that counts; then that it was all.
+        """
+        copies = worker.copies
+        assert copies is not None
+        before, after = copies.before, copies.after
+        done = Frame("done", after.version, name, worker.index)
         if name == "sink":
             if before.homes["sink"] == worker.index != after.homes["sink"]:
-                worker.outgoing.append((after.homes["sink"], ("done", name, worker.index)))
+                worker.outgoing.append((after.homes["sink"], done))
             return
+        pieces = moved(before.table, after.table)
+        takers = {new for _, _, old, new in pieces if old == worker.index}
+        if not takers:
+            return
+        behind = copies.behind.pop(name)
+        rest = behind | {key for state, key in copies.left if state == name}
+        copies.left = [(state, key) for state, key in copies.left if state != name]
+        for taker in takers:
+            theirs = sorted(key for key in behind if after.table.owner_of(key) == taker)
+            self.name_behind(worker, taker, done, theirs)
         states = worker.states[name]
         for key in [key for key in states if after.table.owner_of(key) != worker.index]:
-            message = ("state", name, key, states.pop(key))
-            worker.outgoing.append((after.table.owner_of(key), message))
-        pieces = moved(before.table, after.table)
-        for taker in {new for _, _, old, new in pieces if old == worker.index}:
-            worker.outgoing.append((taker, ("done", name, worker.index)))
+            ring = self.given[name, key] = tuple(states.pop(key))
+            if key in rest:
+                frame = done._replace(kind="state", keys=(key,), ring=ring)
+                worker.outgoing.append((after.table.owner_of(key), frame))
+        worker.outgoing.extend((taker, done) for taker in takers)
 
-    def take_in(self, worker: Worker, message: Any) -> None:
-        name = message[1]
+    def name_behind(self, worker: Worker, taker: int, done: Frame, keys: list[str]) -> None:
+        """In one frame or in two, and then that all others count."""
+        self.say(f"{self.now_ms} ms: copies of {done.name} on {taker} that are behind: {keys}")
+        middle = self.random.randint(0, len(keys))
+        for some in (keys[:middle], keys[middle:]):
+            if some:
+                worker.outgoing.append((taker, done._replace(kind="behind", keys=tuple(some))))
+        worker.outgoing.append((taker, done._replace(kind="counts")))
+
+    def receive(self, worker: Worker, frame: Frame) -> None:
+        """Of the change under way, of one that is still to be heard of, or of one that is over."""
+        copies = worker.copies
+        if copies is not None and frame.version == copies.after.version:
+            if frame.kind == "copy":
+                self.stage(worker, copies, frame)
+            else:
+                self.take_in(worker, copies, frame)
+        elif frame.version > max(worker.core.table_version, worker.called_off):
+            worker.unheard.append(frame)
+
+    def stage(self, worker: Worker, copies: Copies, frame: Frame) -> None:
+        """A copy has come: nothing is known of what it is worth."""
+        (key,), giver = frame.keys, frame.giver
+        tables = copies.before.table, copies.after.table
+        if [table.owner_of(key) for table in tables] != [giver, worker.index]:
+            raise Wrong(f"seed {self.seed}: a copy of {key} from {giver} to {worker.index}")
+        if (frame.name, giver) in copies.counted:
+            raise Wrong(f"seed {self.seed}: a copy of {key} after its giver's cut")
+        copies.staged.setdefault((frame.name, giver), {})[key] = frame.ring
+        self.perform(c.MovedOn())
+
+    def take_in(self, worker: Worker, copies: Copies, frame: Frame) -> None:
+        name, of = frame.name, (frame.name, frame.giver)
         if name in worker.uncut or (name == "sink" and not worker.passed):
-            worker.early.append(message)  # its own cut of that state comes first
+            worker.early.append(frame)  # its own cut of that state comes first
             return
-        if message[0] == "state":
-            if message[2] in worker.states[name]:
-                raise Wrong(f"seed {self.seed}: key {message[2]} twice on {worker.index}")
-            worker.states[name][message[2]] = message[3]
+        if frame.kind == "behind":
+            for key in frame.keys:
+                copies.staged.get(of, {}).pop(key, None)
+        elif frame.kind == "counts":
+            copies.counted.add(of)
+        elif frame.kind == "state":
+            if of not in copies.counted:
+                raise Wrong(f"seed {self.seed}: {frame.keys} before what is behind was named")
+            self.put(worker, name, frame.keys[0], frame.ring)
         else:
-            worker.awaits[name].discard(message[2])
+            worker.awaits[name].discard(frame.giver)
         self.perform(c.MovedOn())
         self.handle(worker, StatesCame((1, 2, 3)))
         self.tell_moved(worker)
 
+    def take_over(self, worker: Worker, name: str, giver: int, key: str) -> None:
+        """A copy becomes what it is a copy of."""
+        copies = worker.copies
+        assert copies is not None
+        if (name, giver) not in copies.counted:
+            raise Wrong(f"seed {self.seed}: a copy of {key} used before what is behind was named")
+        self.say(f"{self.now_ms} ms: worker {worker.index} takes the copy of {key} over")
+        self.put(worker, name, key, copies.staged[name, giver].pop(key))
+
+    def put(self, worker: Worker, name: str, key: str, ring: tuple[int, ...]) -> None:
+        """A state is where it belongs, as it was where it comes from."""
+        if key in worker.states[name]:
+            raise Wrong(f"seed {self.seed}: key {key} twice on {worker.index}")
+        if ring != self.given[name, key]:
+            raise Wrong(f"seed {self.seed}: key {key} came as {ring}, was {self.given[name, key]}")
+        worker.states[name][key] = list(ring)
+
     def take_in_early(self, worker: Worker) -> None:
         early, worker.early = worker.early, []
-        for message in early:
-            self.take_in(worker, message)
+        for frame in early:
+            assert worker.copies is not None
+            self.take_in(worker, worker.copies, frame)
 
     def tell_moved(self, worker: Worker) -> None:
-        ready = worker.passed and worker.splits_came and not any(worker.awaits.values())
-        if ready and not worker.told_moved:
-            worker.told_moved = True
+        copies = worker.copies
+        waits = any(worker.awaits.values()) or (copies is not None and any(copies.staged.values()))
+        if worker.passed and worker.splits_came and not waits and not worker.told_moved:
+            worker.told_moved, worker.copies = True, None
             version = worker.core.table_version
             self.link(worker.index, "c").append(c.MovedIn(worker.index, version))
 
     def is_awaited(self, worker: Worker, stage: int, key: str) -> bool:
-        """Whether a key's state is still on its way."""
+        """Whether a key's state is still on its way. (A copy that counts is here.)"""
         name = "sink" if stage == 3 else self.state_of(stage)
+        if worker.copies is not None:
+            giver = worker.copies.before.table.owner_of(key)
+            if (name, giver, key) in worker.copies.usable():
+                self.take_over(worker, name, giver, key)
         if not worker.awaits.get(name):
             return False
         if name == "sink":
@@ -400,6 +631,9 @@ class World:
         if worker.outgoing and self.random.random() < 0.3:
             receiver, message = worker.outgoing.popleft()
             self.link(worker.index, receiver).append(message)
+            return
+        if worker.copies is not None and self.random.random() < self.copy_speed:
+            self.go_on_with_copies(worker, worker.copies)
             return
         # The snapshot is encoded between batches, and is done some time.
         if worker.reporting and self.random.random() < self.disk_speed:
@@ -450,6 +684,7 @@ class World:
             key, value = item
             if worker.places[stage].table.owner_of(key) != worker.index:
                 raise Wrong(f"seed {self.seed}: key {key} on worker {worker.index}")
+            self.touch(worker, self.state_of(stage), key)
             number = value if stage == 1 else value[1]
             ring = states.setdefault(key, [])
             ring.append(number)
@@ -532,7 +767,12 @@ class World:
                 case c.Go(workers):
                     for index in workers:
                         self.link("c", index).append(effect)
+                case c.Copy() | c.CallOff():
+                    self.few_said = {}
+                    for index in self.coordinator.placement.workers:
+                        self.link("c", index).append(effect)
                 case c.OpenBarrier():
+                    self.look_at_copied(effect)
                     self.parts = {}
                     for index in self.coordinator.placement.workers:
                         self.link("c", index).append(effect)
@@ -550,6 +790,8 @@ class World:
                             del self.links[ends]
                 case c.ChangeBegun() | c.ChangeOver() | c.ChangeQueued():
                     self.say(f"{self.now_ms} ms: {effect}")
+                    if effect[1:] == ("",) and self.workers:
+                        self.look_after_change()
                 case c.Commit(barrier):
                     self.commit(barrier)
                 case c.Announce(barrier, kept) if kept:
@@ -605,8 +847,34 @@ class World:
 
     # The oracle
 
+    def look_at_change(self) -> None:
+        """Nobody has what another one has, at any time."""
+        if self.coordinator.change is None:
+            return
+        for name in self.names():
+            keys = [key for worker in self.workers.values() for key in worker.states[name]]
+            if len(keys) != len(set(keys)):
+                raise Wrong(f"seed {self.seed}: a key of {name} is on two workers")
+
+    def look_after_change(self) -> None:
+        """Everything is where it belongs, and nothing is left of the way there."""
+        table = self.coordinator.placement.table
+        for index, worker in self.workers.items():
+            if worker.outgoing or worker.early or (worker.copies is not None and any(
+                worker.copies.staged.values()
+            )):  # fmt: skip
+                raise Wrong(f"seed {self.seed}: something of a change is left on {index}")
+            for name, states in worker.states.items():
+                if any(table.owner_of(key) != index for key in states):
+                    raise Wrong(f"seed {self.seed}: {index} has {name} of others")
+        for name, key in self.given:
+            if key not in self.workers[table.owner_of(key)].states[name]:
+                raise Wrong(f"seed {self.seed}: {key} has not come")
+
     def judge(self) -> None:
         """Every key's outputs are 1 to n, each ring follows from the one before, nothing lacks."""
+        if any(worker.copies is not None for worker in self.workers.values()):
+            raise Wrong(f"seed {self.seed}: copies are left at the end")
         rings: dict[str, tuple[int, ...]] = {}
         counts: dict[str, int] = {}
         for key, (count, number, ring), before in self.sink:

@@ -1,0 +1,295 @@
+"""A worker's side of what goes before a move: copies of the states that will move.
+
+Batches run on over the states while these are copied; a copy that has fallen behind its state is
+made again, until few have. Then the barrier comes: of each state the old owner says which copies
+are behind, gives those keys as `runtime/moving.py` does, and the others count. So few messages ever
+wait for a state, however many keys move. (As virtual machines move: Clark et al., "Live Migration
+of Virtual Machines", NSDI 2005.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from roo.checkpoint.encoding import decode
+from roo.core.batch import Header, Kind
+from roo.core.placement import Placement
+from roo.core.slicing import moved
+from roo.items import unpack_items
+from roo.runtime.keys_in_turn import Page, states_of
+from roo.runtime.parcels import Parcels, Send, What
+from roo.runtime.stages import Stages
+
+SLICE_S = 0.0003
+"""How long the main thread packs or unpacks between two batches."""
+
+SHARE, SHARE_LEAST, SHARE_HALVED_EVERY_S = 10.0, 3.0, 10.0
+"""How many times as long as a slice the time after it is for batches: the longer it takes, the less
+it gives way.
+"""
+
+FEW_KEYS = 512
+"""Of a state: with so many copies behind the barrier may come."""
+
+CONVERGES = 0.5
+PASSES_MAX = 8
+"""A pass that leaves more than this part of the keys it had behind, or is the last one: messages
+come faster than copies are made, and the barrier comes with what there is.
+"""
+
+LOOK_AT_KEYS = 256
+LET_GO_KEYS = 1024
+
+
+class Outgoing:
+    """The keys of one state that its owner copies.
+
+    behind: those that move and that batches ran over since they were copied, or before; so also all
+    that were created since the beginning. sent: all that were copied, as they went. gathered:
+    receiver -> keys that are to be copied next.
+    """
+
+    def __init__(
+        self, states: dict[Any, Any], takers: Iterable[int], elsewhere: Callable[[Any], list[Any]]
+    ) -> None:
+        self.states = states
+        self.elsewhere = elsewhere
+        self.gathered: dict[int, list[Any]] = {taker: [] for taker in takers}
+        self.behind: set[Any] = set()
+        self.sent: list[list[Any]] = []
+        self.enough = False
+        self._passes = 1
+        self._left = list(states)
+        self._had = len(self._left)
+
+    def touch(self, keys: list[Any]) -> None:
+        """A batch is about to run over these."""
+        self.behind.update(self.elsewhere(keys))
+
+    def some(self) -> list[Any]:
+        """Of the keys that come next those that move; the pass is over where there are none left,
+        as `all_seen` says.
+        """
+        some = self._left[-LOOK_AT_KEYS:]
+        del self._left[-LOOK_AT_KEYS:]
+        return self.elsewhere(some)
+
+    @property
+    def all_seen(self) -> bool:
+        """Whether all keys of the pass have been looked at."""
+        return not self._left
+
+    def note_copied(self, keys: list[Any]) -> None:
+        """These have just been copied."""
+        self.behind.difference_update(keys)
+        self.sent.append(keys)
+
+    def next_pass(self) -> bool:
+        """A pass is over; whether there is another one."""
+        behind = len(self.behind)
+        slow = behind > CONVERGES * self._had or self._passes >= PASSES_MAX
+        self.enough = self.enough or slow or behind <= FEW_KEYS
+        if behind <= FEW_KEYS:
+            return False
+        self._passes += 1
+        self._left = list(self.behind)
+        self._had = behind
+        return True
+
+    def rest(self) -> list[Any]:
+        """All that has no copy as it is, each once; also some that stay here, or never were."""
+        gathered = (key for keys in self.gathered.values() for key in keys)
+        return list(dict.fromkeys([*self._left, *gathered, *self.behind]))
+
+
+class Copies:
+    """One change on one worker, up to its barrier and, as a receiver, until all copies are used.
+
+    joins: it has begun with this change. keys_here: how many copies have come and are not taken
+    over. bytes_in: what came, those included that have fallen behind since.
+
+    came: state -> giver -> key -> copy. One that joins has nothing else yet: these are its states.
+    """
+
+    def __init__(
+        self, worker: int, stages: Stages, before: Placement, after: Placement, send: Send,
+        *, joins: bool,
+    ) -> None:  # fmt: skip
+        self.before, self.after = before, after
+        self.version = after.version
+        self.whats: list[What] = [
+            *(("state", name) for name in stages.states), *(("sink", name) for name in after.homes)
+        ]  # fmt: skip
+        pieces = moved(before.table, after.table)
+        takers = {new for _, _, old, new in pieces if old == worker}
+        self.givers = {old for _, _, old, new in pieces if new == worker}
+        self.receivers = {new for _, _, _, new in pieces}
+        self.parcels = Parcels(worker, self.whats, after.version, takers, send)
+        self.owner_after = after.table.quick_owner_of()
+        self.came: dict[str, dict[int, dict[Any, Any]]] = {
+            name: {giver: states if joins else {} for giver in self.givers}
+            for name, states in stages.states.items()
+        }
+        self.joins = joins
+        self.keys_here = self.bytes_in = 0
+        self._stages = stages
+        self.is_called_off = False
+        self._told = joins or not takers
+        self._coming: deque[tuple[Header, list[bytes]]] = deque()
+        self._out: dict[str, Outgoing] = {}
+        self._begun_s = time.monotonic()
+        self._touch_before = stages.touch
+        if takers and not joins:
+            elsewhere = after.table.elsewhere(worker)
+            for name, states in stages.states.items():
+                self._out[name] = Outgoing(states, takers, elsewhere)
+            stages.touch = self._touch
+
+    # Giving
+
+    def _touch(self, state: str, keys: list[Any]) -> None:
+        if self._touch_before is not None:
+            self._touch_before(state, keys)
+        out = self._out.get(state)
+        if out is not None:
+            out.touch(keys)
+
+    def tells(self) -> bool:
+        """Whether the barrier may come now, as far as this worker goes. (Says so once.)"""
+        if self._told or not all(out.enough for out in self._out.values()):
+            return False
+        self._told = True
+        return True
+
+    @property
+    def are_few(self) -> bool:
+        """Whether nearly all copies are as their states are."""
+        return all(len(out.behind) <= 2 * FEW_KEYS for out in self._out.values())
+
+    @property
+    def share_of_batches(self) -> float:
+        """How many times as long as a slice the time after it is to be for batches."""
+        halved = int((time.monotonic() - self._begun_s) / SHARE_HALVED_EVERY_S)
+        return max(SHARE / 2.0 ** min(halved, 10), SHARE_LEAST)
+
+    @property
+    def have_come(self) -> bool:
+        """Whether any are to be taken in."""
+        return bool(self._coming)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `step` has something to do now."""
+        return self.have_come or (self.parcels.may_give and any(map(self._has_more, self._out)))
+
+    def _has_more(self, state: str) -> bool:
+        out = self._out[state]
+        return not out.enough or len(out.behind) > FEW_KEYS
+
+    def step(self) -> None:
+        """A slice of the work."""
+        end_s = time.monotonic() + SLICE_S
+        self.take_in(end_s)
+        for state in self._out:
+            while self.parcels.may_give and self._has_more(state):
+                if not self._copy_some(state) or time.monotonic() > end_s:
+                    return
+
+    def _copy_some(self, state: str) -> bool:
+        """Send a slice that is full, or look at some keys; whether there may be more."""
+        out = self._out[state]
+        for taker, keys in out.gathered.items():
+            if len(keys) >= self.parcels.keys_at_once or (keys and out.all_seen):
+                self._copy(out, state, taker, keys)
+                return True
+        if out.all_seen:
+            return out.next_pass()
+        keys = out.some()
+        if len(out.gathered) == 1:
+            for gathered in out.gathered.values():
+                gathered += keys
+        else:
+            for key in keys:
+                out.gathered[self.owner_after(key)].append(key)
+        return True
+
+    def _copy(self, out: Outgoing, state: str, taker: int, keys: list[Any]) -> None:
+        some = keys[: self.parcels.keys_at_once]
+        del keys[: self.parcels.keys_at_once]
+        page = states_of(some, out.states)  # a key that was refused has none
+        self.parcels.give(Kind.COPIES, taker, state, page.keys, page.states)
+        out.note_copied(some)
+
+    def cut(self, state: str) -> tuple[list[Any], list[Any], list[list[Any]]]:
+        """(keys that have no copy that counts, those with copies that do not, all that were ever
+        copied). Nothing runs on them here any more.
+        """
+        out = self._out.pop(state)
+        if not self._out:
+            self._stages.touch = self._touch_before
+        return out.rest(), list(out.behind), out.sent
+
+    def call_off(self) -> None:
+        """There will be no barrier."""
+        self.is_called_off = True
+        self._out.clear()
+        self._coming.clear()
+        self._stages.touch = self._touch_before
+
+    # Coming
+
+    def concerns(self, header: Header) -> bool:
+        """Whether a frame is for this, and not for the move that follows."""
+        ours = header.table_version == self.version and not self.is_called_off
+        return ours and header.kind in (Kind.COPIES, Kind.STATES_TAKEN)
+
+    def receive(self, header: Header, frames: list[bytes]) -> None:
+        """Copies have come in, or a receiver has taken some in."""
+        if header.kind is Kind.STATES_TAKEN:
+            self.parcels.given_back(header)
+        else:
+            self._coming.append((header, frames))
+
+    def take_in(self, end_s: float) -> None:
+        """Some of what has come."""
+        while self._coming and time.monotonic() < end_s:
+            self._take_in(*self._coming.popleft())
+
+    def take_in_all(self) -> None:
+        """All of it."""
+        while self._coming:
+            self._take_in(*self._coming.popleft())
+
+    def _take_in(self, header: Header, frames: list[bytes]) -> None:
+        what = _, name = self.whats[header.exchange]
+        keys = unpack_items(frames[0])
+        copies = self.came[name][header.sender]
+        before = len(copies)
+        if self.joins:
+            self._stages.moving(name, keys)
+        copies.update(zip(keys, decode(frames[1]), strict=True))
+        self.keys_here += len(copies) - before
+        self.bytes_in += header.cost_bytes
+        self.parcels.took(header.sender, what)
+
+    def pop(self, state: str, giver: int, keys: Iterable[Any]) -> Page:
+        """Those that there are copies of. They no longer count as copies."""
+        self.take_in_all()
+        copies = self.came[state][giver]
+        there = [key for key in keys if key in copies]
+        self.keys_here -= len(there)
+        if self.joins:
+            self._stages.moving(state, there)
+        return Page(there, list(map(copies.pop, there)))
+
+    def let_go(self) -> bool:
+        """Of some of the copies that will not be used; whether there are more."""
+        for by in self.came.values():
+            for copies in by.values():
+                for _ in range(min(len(copies), LET_GO_KEYS)):
+                    copies.popitem()
+                    self.keys_here -= 1
+        return self.keys_here > 0
