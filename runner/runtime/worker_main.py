@@ -99,6 +99,7 @@ def main(arguments: list[str]) -> NoReturn:
         line.send(control.Said(f"worker {index}: {error}"))
     except BrokenPipeError:
         line.send(control.Quit())
+        code = 0  # the run ends well, also when this worker is gone before it is told to go
     except api.ConnectorError as error:
         line.send(control.Failed({"kind": "sink", "what": error.message, "hint": error.hint}))
     except BaseException as error:

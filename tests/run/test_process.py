@@ -218,6 +218,23 @@ def test_a_closed_stdout_ends_the_run_quietly(tmp_path: Path) -> None:
     assert (process.returncode, said) == (0, b"")
 
 
+def test_a_closed_stdout_ends_the_run_quietly_also_if_its_worker_is_gone_first(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, FAST.replace("type: file, path: out.txt", "type: stdout"))
+    read, wrote = os.pipe()
+    process = start(tmp_path, "run", "p.yaml", "--status", "none", stdout=wrote)
+    os.close(wrote)
+    assert os.read(read, 10)
+    writer = children(process.pid)[0]
+    os.kill(process.pid, signal.SIGSTOP)
+    os.close(read)
+    until(lambda: not alive(writer), "the end of the worker that writes")
+    os.kill(process.pid, signal.SIGCONT)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, b"")
+
+
 def test_no_run_folder_is_left_and_those_of_dead_runs_are_swept(tmp_path: Path) -> None:
     with TemporaryDirectory(dir="/tmp") as short:  # the path of a socket must be
         left = Path(short) / "roo-999999-0"
