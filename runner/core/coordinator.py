@@ -33,6 +33,7 @@ from roo.core.run_events import (
     Committed,
     Copied,
     Copy,
+    CopyFailed,
     Dismiss,
     Durability,
     Effect,
@@ -241,6 +242,17 @@ class CoordinatorCore:
         change.few &= event.few
         return self._open_change() if self.phase is Phase.RUNNING else []
 
+    def _copy_failed(self, event: CopyFailed) -> list[Effect]:
+        """The run goes on without the change. (A worker that comes upon such a state after the
+        barrier fails.)
+        """
+        change = self.change
+        if change is None or event.version != change.after.version:
+            return []
+        key = f" of key {event.error['key']}" if "key" in event.error else ""
+        where = f"state `{event.error['step']}`{key}"
+        return self._give_up_change(f"{where}: {event.error['what']} ({event.error['hint']})")
+
     def _open_change(self) -> list[Effect]:
         change = self.change
         assert change is not None
@@ -332,8 +344,11 @@ class CoordinatorCore:
         why = f"worker {late} was not ready" if late else "states were not copied"
         if change.is_ready:
             why = "a checkpoint was not over"
-        return [*self._drop_change(f"{why} after {seconds}"),
-                *(self._begin_change() if self.phase is Phase.RUNNING else [])]  # fmt: skip
+        return self._give_up_change(f"{why} after {seconds}")
+
+    def _give_up_change(self, why: str) -> list[Effect]:
+        dropped = self._drop_change(why)
+        return dropped + (self._begin_change() if self.phase is Phase.RUNNING else [])
 
     def _stop_now(self, event: StopRequested | StdoutClosed) -> list[Effect]:
         """Nothing has been read yet, or nobody wants the rest: there is nothing to drain."""
@@ -451,11 +466,13 @@ _TRANSITIONS: dict[tuple[Phase, type], Callable[[CoordinatorCore, Any], list[Eff
     (Phase.RUNNING, Tick): _C._checkpoint_if_due,
     (Phase.RUNNING, WorkerReady): _C._joiner_ready,
     (Phase.RUNNING, Copied): _C._copied,
+    (Phase.RUNNING, CopyFailed): _C._copy_failed,
     (Phase.RUNNING, MovedOn): _C._moved_on,
     (Phase.RUNNING, SplitsEnded): _C._splits_ended,
     (Phase.RUNNING, StopRequested): _C._stop,
     (Phase.CHECKPOINTING, WorkerReady): _C._joiner_ready,
     (Phase.CHECKPOINTING, Copied): _C._copied,
+    (Phase.CHECKPOINTING, CopyFailed): _C._copy_failed,
     (Phase.CHECKPOINTING, MovedOn): _C._moved_on,
     (Phase.CHECKPOINTING, BarrierReported): _C._barrier_reported,
     (Phase.CHECKPOINTING, SplitsEnded): _C._splits_ended,

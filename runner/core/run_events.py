@@ -106,6 +106,14 @@ class Copied(NamedTuple):
     few: bool
 
 
+class CopyFailed(NamedTuple):
+    """A state can't be copied, or not be made again from its copy. error: as in `RunFailed`."""
+
+    worker: int
+    version: int
+    error: dict[str, Any]
+
+
 class MovedOn(NamedTuple):
     """Some states of a move, or copies of them, have come."""
 
@@ -148,6 +156,7 @@ Event = (
     | Settled
     | ChangeAsked
     | Copied
+    | CopyFailed
     | MovedOn
     | MovedIn
     | StopRequested

@@ -62,6 +62,15 @@ class Copied(NamedTuple):
     few: bool
 
 
+class CopyFailed(NamedTuple):
+    """A state can't be copied for a change, or not be made again from its copy. error: as in
+    `Failed`.
+    """
+
+    version: int
+    error: dict[str, Any]
+
+
 class MovedIn(NamedTuple):
     """Everything that a change gives this worker is here. cut_ms: from the barrier's opening to
     its last stage; wait_ms: the longest that a message waited for a state.

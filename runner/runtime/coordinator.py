@@ -431,6 +431,8 @@ class Coordinator:
                 self._handle(core.SplitsEnded(worker, version))
             case control.Copied(version, few):
                 self._handle(core.Copied(worker, version, few))
+            case control.CopyFailed(version, error):
+                self._handle(core.CopyFailed(worker, version, {"worker": worker, **error}))
             case control.MovedIn(version):
                 self._moves.append(message)
                 self._handle(core.MovedIn(worker, version))

@@ -14,13 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from roo.checkpoint.encoding import decode
 from roo.core.batch import Header, Kind
 from roo.core.placement import Placement
 from roo.core.slicing import moved
-from roo.items import unpack_items
+from roo.runtime.failures import RunFailure
 from roo.runtime.keys_in_turn import Page, states_of
-from roo.runtime.parcels import Parcels, Send, What
+from roo.runtime.parcels import Parcels, Send, What, unpack
 from roo.runtime.stages import Stages
 
 SLICE_S = 0.0003
@@ -108,15 +107,16 @@ class Outgoing:
 class Copies:
     """One change on one worker, up to its barrier and, as a receiver, until all copies are used.
 
-    joins: it has begun with this change. keys_here: how many copies have come and are not taken
-    over. bytes_in: what came, those included that have fallen behind since.
+    joins: it has begun with this change. fail: called, once, with why a state can't be copied, or
+    not be made again; no more is copied then. keys_here: how many copies have come and are not
+    taken over. bytes_in: what came, those included that have fallen behind since.
 
     came: state -> giver -> key -> copy. One that joins has nothing else yet: these are its states.
     """
 
     def __init__(
         self, worker: int, stages: Stages, before: Placement, after: Placement, send: Send,
-        *, joins: bool,
+        fail: Callable[[dict[str, Any]], None], *, joins: bool,
     ) -> None:  # fmt: skip
         self.before, self.after = before, after
         self.version = after.version
@@ -136,6 +136,8 @@ class Copies:
         self.joins = joins
         self.keys_here = self.bytes_in = 0
         self._stages = stages
+        self._fail = fail
+        self._failure: RunFailure | None = None
         self.is_called_off = False
         self._told = joins or not takers
         self._coming: deque[tuple[Header, list[bytes]]] = deque()
@@ -159,7 +161,7 @@ class Copies:
 
     def tells(self) -> bool:
         """Whether the barrier may come now, as far as this worker goes. (Says so once.)"""
-        if self._told or not all(out.enough for out in self._out.values()):
+        if self._told or self._failure or not all(out.enough for out in self._out.values()):
             return False
         self._told = True
         return True
@@ -187,7 +189,7 @@ class Copies:
 
     def _has_more(self, state: str) -> bool:
         out = self._out[state]
-        return not out.enough or len(out.behind) > FEW_KEYS
+        return self._failure is None and (not out.enough or len(out.behind) > FEW_KEYS)
 
     def step(self) -> None:
         """A slice of the work."""
@@ -220,8 +222,18 @@ class Copies:
         some = keys[: self.parcels.keys_at_once]
         del keys[: self.parcels.keys_at_once]
         page = states_of(some, out.states)  # a key that was refused has none
-        self.parcels.give(Kind.COPIES, taker, state, page.keys, page.states)
-        out.note_copied(some)
+        try:
+            self.parcels.give(Kind.COPIES, taker, state, page.keys, page.states)
+        except RunFailure as failure:
+            out.behind.update(some)
+            self._give_up(failure)
+        else:
+            out.note_copied(some)
+
+    def _give_up(self, failure: RunFailure) -> None:
+        if self._failure is None:
+            self._failure = failure
+            self._fail(failure.error)
 
     def cut(self, state: str) -> tuple[list[Any], list[Any], list[list[Any]]]:
         """(keys that have no copy that counts, those with copies that do not, all that were ever
@@ -265,19 +277,28 @@ class Copies:
 
     def _take_in(self, header: Header, frames: list[bytes]) -> None:
         what = _, name = self.whats[header.exchange]
-        keys = unpack_items(frames[0])
         copies = self.came[name][header.sender]
         before = len(copies)
+        try:
+            keys, states = unpack(name, frames)
+        except RunFailure as failure:
+            self._give_up(failure)
+            return
         if self.joins:
             self._stages.moving(name, keys)
-        copies.update(zip(keys, decode(frames[1]), strict=True))
+        copies.update(zip(keys, states, strict=True))
         self.keys_here += len(copies) - before
         self.bytes_in += header.cost_bytes
         self.parcels.took(header.sender, what)
 
     def pop(self, state: str, giver: int, keys: Iterable[Any]) -> Page:
-        """Those that there are copies of. They no longer count as copies."""
+        """Those that there are copies of. They no longer count as copies.
+
+        Raises RunFailure where one of them could not be made again: it is too late to call it off.
+        """
         self.take_in_all()
+        if self._failure is not None:
+            raise self._failure
         copies = self.came[state][giver]
         there = [key for key in keys if key in copies]
         self.keys_here -= len(there)

@@ -23,12 +23,11 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from roo.checkpoint.encoding import decode
 from roo.core.batch import Batch, Header, Kind
 from roo.items import pack_items, unpack_items
 from roo.runtime.copies import Copies
 from roo.runtime.keys_in_turn import Litter
-from roo.runtime.parcels import What
+from roo.runtime.parcels import What, unpack
 from roo.runtime.payload import Keyed
 from roo.runtime.stages import Stages
 
@@ -396,9 +395,9 @@ class Move:
             self._to_try.add(what)
             self._try_again(time.monotonic())
             return
-        keys = unpack_items(frames[0])
+        keys, states = unpack(name, frames)
         self._stages.moving(name, keys)
-        self._stages.states[name].update(zip(keys, decode(frames[1]), strict=True))
+        self._stages.states[name].update(zip(keys, states, strict=True))
         self._keys_in += header.messages
         self._copies.bytes_in += header.cost_bytes
         self._parcels.took(header.sender, what)

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from roo.checkpoint.encoding import StateEncoder
+from roo.checkpoint.encoding import StateEncoder, StateMismatch, decode
 from roo.core.batch import Header, Kind, Origin
-from roo.items import pack_items
-from roo.runtime.failures import RunFailure, shorten
+from roo.items import pack_items, unpack_items
+from roo.runtime.failures import RunFailure, say, shorten
 
 SLICE_KEYS = 128
 SLICE_BYTES = 256 * 1024
@@ -102,6 +102,20 @@ class Parcels:
             sum(map(len, frames)), Origin(-1, -1, 0, 0),
         )  # fmt: skip
         self._send(to, header, frames)
+
+
+def unpack(state: str, frames: Sequence[bytes]) -> tuple[list[Any], list[Any]]:
+    """(keys, states) of a slice. Raises RunFailure for states that can't be made again."""
+    try:
+        return unpack_items(frames[0]), decode(frames[1])
+    except StateMismatch as error:
+        raise RunFailure({
+            "kind": "state",
+            "step": state,
+            "what": f"a state that moves can't be made again: {say(error.__cause__ or error)}",
+            "hint": "pickle can take its class apart, but not put it together: see its `__init__` "
+            "and `__reduce__`, or keep plain data in it",
+        }) from error  # fmt: skip
 
 
 def _unsendable(

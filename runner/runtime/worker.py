@@ -347,8 +347,12 @@ class Worker:
     def _begin_copies(self, before: Placement, after: Placement, *, joins: bool) -> None:
         from roo.runtime.copies import Copies
 
-        send = self.data.send
-        self.copies = Copies(self.worker, self.stages, before, after, send, joins=joins)
+        def fail(error: dict[str, Any]) -> None:
+            self.control.send(control.CopyFailed(after.version, error))
+
+        self.copies = Copies(
+            self.worker, self.stages, before, after, self.data.send, fail, joins=joins
+        )
         if self.copies.givers:
             gc.disable()  # what comes lives long: going through it in between finds nothing
         for header, frames in self._early:

@@ -20,6 +20,7 @@ from roo.core.run_events import (
     CommitFailed,
     Committed,
     Copied,
+    CopyFailed,
     Durability,
     Event,
     MovedIn,
@@ -46,6 +47,14 @@ COPIED = [Copied(0, 2, few=True), Copied(1, 2, few=True)]
 JOINING = [*COPYING, *COPIED]
 CUT = [*JOINING, BarrierReported(0, 1), BarrierReported(1, 1)]
 HERE = [MovedIn(0, 2), MovedIn(1, 2), MovedIn(2, 2)]
+UNSENDABLE = {
+    "kind": "state",
+    "step": "s",
+    "key": "'k'",
+    "what": "it holds a lock",
+    "hint": "don't",
+}
+UNMADE = {"kind": "state", "step": "s", "what": "it can't be made again", "hint": "see its class"}
 LOST = WorkerLost(1, "was killed by SIGKILL")
 
 SETTLED_1 = [Settled(0, 1), Settled(1, 1)]
@@ -141,6 +150,11 @@ STORIES: dict[str, list[Event]] = {
         WorkerReady(3), *COPIED, Copied(0, 3, few=True), Copied(1, 3, few=True),
         BarrierReported(0, 1), BarrierReported(1, 1), Committed(1), MovedIn(0, 3), MovedIn(1, 3),
         MovedIn(3, 3),
+    ],
+    "state_that_can_not_be_copied": [
+        *COPYING, COPIED[0], CopyFailed(1, 9, UNSENDABLE), CopyFailed(1, 2, UNSENDABLE),
+        CopyFailed(0, 2, UNSENDABLE), ChangeAsked(Asked(2, joins=1)), WorkerReady(3),
+        CopyFailed(3, 3, UNMADE),
     ],
     "copies_that_get_nowhere": [*COPYING, COPIED[0], Tick(4_000), Tick(60_000), Tick(70_000)],
     "copies_that_take_their_time": [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.harness import children, until
+from tests.run.harness import children, run, until
 from tests.run.live import (
     DETECTOR,
     DETECTOR_PIPELINE,
@@ -185,6 +185,41 @@ def test_without_checkpoints_workers_move_all_the_same(tmp_path: Path) -> None:
         live.change(leaves=[live.workers()[0]])
         live.stop()
     assert check_detector(tmp_path / "out.txt") > 1000
+
+
+UNMOVABLE = {
+    "sent": (
+        DETECTOR.replace("@dataclass\nclass Window:", "import threading\n\nclass Window:").replace(
+            "    state.count += 1\n", "    state.count += 1\n    state.lock = threading.Lock()\n"
+        ),
+        "a state of type plug.Window can't move: cannot pickle '_thread.lock' object",
+        "keep plain data in states",
+    ),
+    "made again": (
+        DETECTOR.replace(
+            "@dataclass\nclass Window:",
+            "class Window:\n    def __setstate__(self, state): raise ValueError('made once')",
+        ),
+        "a state that moves can't be made again: ValueError: made once",
+        "see its `__init__` and `__reduce__`",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNMOVABLE)
+def test_a_change_that_no_state_survives_is_called_off(tmp_path: Path, case: str) -> None:
+    plugin, what, hint = UNMOVABLE[case]
+    with Live(tmp_path, DETECTOR_PIPELINE, plugin, "--no-checkpoint", "--workers", "2") as live:
+        for change in ("+1", "-1"):
+            done = run(tmp_path, "scale", live.name, change)
+            assert done.returncode == 1
+            assert what in done.stderr
+            assert hint in done.stderr
+            assert "Traceback" not in done.stderr
+        assert live.workers() == [0, 1]
+        live.wait_for_output(more_than=(tmp_path / "out.txt").stat().st_size + 100_000)
+        live.stop()
+    check_detector(tmp_path / "out.txt")
 
 
 def test_a_run_goes_on_from_a_checkpoint_taken_after_moves(tmp_path: Path) -> None:

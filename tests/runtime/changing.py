@@ -61,6 +61,7 @@ class Cluster:
         self.sent: list[tuple[int, int, Kind, int, int]] = []
         self.states: dict[int, States] = {}
         self.own: dict[int, set[str]] = {}
+        self.failures: list[dict[str, Any]] = []
         self.copies: dict[int, Copies] = {}
         self.early: dict[int, list[tuple[Header, list[Any]]]] = {}
         self.moves: dict[int, Move] = {}
@@ -74,8 +75,9 @@ class Cluster:
             stages: Any = self.states[worker]
             joins = worker not in before.workers
             self.copies[worker] = Copies(
-                worker, stages, before, after, self._sender(worker), joins=joins
-            )
+                worker, stages, before, after, self._sender(worker), self.failures.append,
+                joins=joins,
+            )  # fmt: skip
             if joins:
                 self.begin(worker)
 

@@ -202,9 +202,51 @@ def test_a_key_that_has_no_state_is_not_copied() -> None:
 def test_a_state_that_can_not_be_copied_is_named() -> None:
     states: dict[str, Any] = {f"k{i}": lambda: None for i in range(100)}
     cluster = Cluster(*joined(1), states)
+    while cluster.copies[0].is_busy:
+        cluster.copies[0].step()
+    assert "builtins.function can't move" in cluster.failures[0]["what"]
+    assert len(cluster.failures) == 1
+    assert not cluster.copies[0].tells()
+
+
+def test_a_state_that_can_not_be_copied_fails_a_barrier_that_is_on_its_way() -> None:
+    """Its owner had said that all is copied, and then such states came up."""
+    cluster = cluster_of(5_000)
+    cluster.copy(0)
+    keys = moving_keys(cluster)
+    for key in keys:
+        cluster.states[0].touch("s", [key])
+        cluster.states[0].states["s"][key] = lambda: None
+    while cluster.copies[0].is_busy:
+        cluster.copies[0].step()
+    assert len(cluster.failures) == 1
     with pytest.raises(RunFailure) as failed:
-        cluster.copy(0)
-    assert "builtins.function can't move" in failed.value.error["what"]
+        cluster.cut(0)
+        cluster.settle(Random(1))
+    assert failed.value.error["key"] in map(repr, keys)
+
+
+class Unmade:
+    """Pickle can take it apart."""
+
+    def __init__(self) -> None:
+        self.n = 1
+
+    def __setstate__(self, state: Any) -> None:
+        raise TypeError("no two of these")
+
+
+def test_a_state_that_can_not_be_made_again_from_its_copy_is_named() -> None:
+    cluster = Cluster(*joined(1), {f"k{i}": Unmade() for i in range(100)})
+    cluster.copy(0)
+    assert len(cluster.failures) == 1
+    assert cluster.failures[0]["step"] == "s"
+    assert "TypeError: no two of these" in cluster.failures[0]["what"]
+    # Where it is too late to call the change off, no key is taken for a new one.
+    with pytest.raises(RunFailure) as failed:
+        cluster.cut(0)
+        cluster.settle(Random(1))
+    assert failed.value.error == cluster.failures[0]
 
 
 def test_nothing_is_asked_for_where_few_copies_are_behind() -> None:

@@ -36,9 +36,9 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
     """One that gets what is in `frames`, of version 4 as yet."""
     place = SimpleNamespace(homes={})
 
-    def copies_of(number: int, stages: Any, before: Any, after: Any, send: Any, **_: Any) -> Any:
+    def copies_of(number: int, stages: Any, before: Any, after: Any, *_: Any, joins: bool) -> Any:
         return Taken(got=[], before=before, after=after, version=after.version, givers=[1],
-                     joins=False)  # fmt: skip
+                     joins=joins)  # fmt: skip
 
     monkeypatch.setattr(copies, "Copies", copies_of)
     monkeypatch.setattr(moving, "Move", lambda *args, **options: Taken(got=[]))
