@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         import json
 
         print(json.dumps({"passed": passed, "failed": failed, "tests": results}))
-    else:
+    elif results or not bad:  # else what is wrong has been said
         print(f"{passed} passed, {failed} failed in {time.monotonic() - started_s:.2f} s")
     return bad or (1 if failed else 0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import socket
@@ -34,6 +33,7 @@ from roo.runtime.moved import say_change, say_moved, weights_by_load
 from roo.runtime.outlets import make_source
 from roo.runtime.process import Workers, say_exit
 from roo.runtime.reach import Reach
+from roo.runtime.stderr import Stderr
 from roo.runtime.suspects import Suspects, path_of, read_note
 from roo.runtime.tally import Tally
 from roo.runtime.transport import Address, ipc
@@ -77,21 +77,6 @@ class ForcedExit(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.code = 128 + number
-
-
-class _Lines:
-    """The stderr of one worker, cut into lines that say whose they are."""
-
-    def __init__(self, worker: int) -> None:
-        self._prefix = f"worker {worker}: "
-        self._rest = b""
-
-    def split(self, data: bytes) -> list[str]:
-        """Whole lines; at the end (no data) the rest as well."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if not data and self._rest:
-            lines, self._rest = [self._rest], b""
-        return [self._prefix + line.decode("utf-8", "replace") for line in lines]
 
 
 class Coordinator:
@@ -165,7 +150,6 @@ class Coordinator:
         self._refused = 0
         self._autoscale = _autoscale(plan)
         self._heard_s = dict.fromkeys(place.workers, self._started_s)
-        self._stderr: dict[int, _Lines] = {}
         self._signals = 0
         self._summary: Summary | None = None
         self._gone: set[int] = set()
@@ -224,7 +208,8 @@ class Coordinator:
             for socket_ in self._lines.sockets:
                 self._poller.register(socket_, zmq.POLLIN)
             self._poller.register(wake_read, zmq.POLLIN)
-            self._listen_to_workers()
+            self._stderr = Stderr(self._poller, self._event)
+            self._stderr.listen(self._workers.processes)
             look_s = time.monotonic()
             while self._summary is None:
                 for ready, _ in self._poller.poll(self._tick_ms):
@@ -233,8 +218,7 @@ class Coordinator:
                     elif ready is self._door.socket:
                         self._door.hear()
                     elif ready in self._stderr:
-                        if not self._relay(ready):
-                            self._stop_listening(ready)
+                        if not self._stderr.relay(ready):
                             look_s = 0.0  # its process is gone, most likely
                     elif isinstance(ready, int) and ready != wake_read.fileno():
                         continue  # the stderr of a worker that has been replaced
@@ -249,7 +233,7 @@ class Coordinator:
             self._door.close(GOODBYE_MS)
             self._hosts.end_all("")
             self._workers.wait()
-            self._hear_the_rest()
+            self._stderr.relay_the_rest()
             return self._with_last_words(self._summary)
         except ForcedExit:
             self._door.close(GOODBYE_MS)  # whoever asked for it gets the answer
@@ -352,31 +336,7 @@ class Coordinator:
         """Weights that would even out the time that workers are busy. Raises Refused."""
         return weights_by_load(self._tally.loads(), self._core.placement)
 
-    def _listen_to_workers(self) -> None:
-        for worker, process in self._workers.processes.items():
-            if process.stderr is not None and process.stderr.fileno() not in self._stderr:
-                self._stderr[process.stderr.fileno()] = _Lines(worker)
-                self._poller.register(process.stderr.fileno(), zmq.POLLIN)
-
     # Hearing
-
-    def _relay(self, fileno: int) -> bool:
-        """Show what a worker wrote to stderr; False when it has closed it."""
-        data = os.read(fileno, 1 << 16)
-        for line in self._stderr[fileno].split(data):
-            self._event(line)
-        return bool(data)
-
-    def _stop_listening(self, fileno: int) -> None:
-        self._poller.unregister(fileno)
-        del self._stderr[fileno]
-
-    def _hear_the_rest(self) -> None:
-        """All workers are gone: what they wrote last."""
-        for fileno in list(self._stderr):
-            while self._relay(fileno):
-                pass
-            self._stop_listening(fileno)
 
     def _with_last_words(self, summary: Summary) -> Summary:
         """All was done, but a worker that could not close its sinks says so: the run has failed."""
@@ -560,7 +520,7 @@ class Coordinator:
         else:
             self._workers.spawn(start.workers, self._core.attempt)
         self._heard_s |= dict.fromkeys(start.workers, time.monotonic())
-        self._listen_to_workers()
+        self._stderr.listen(self._workers.processes)
 
     def _share_splits(self, after: Placement) -> None:
         before = self._core.placement
@@ -644,7 +604,7 @@ class Coordinator:
 
     def _respawn(self) -> None:
         self._restart_at_s = None
-        self._hear_the_rest()
+        self._stderr.relay_the_rest()
         self._peers.clear()
         self._opened.clear()
         self._addresses.clear()
@@ -656,7 +616,7 @@ class Coordinator:
         here = self._hosts.respawn(place.workers, self._core.attempt)
         self._workers.respawn(here, self._core.attempt)
         self._heard_s = dict.fromkeys(place.workers, time.monotonic())
-        self._listen_to_workers()
+        self._stderr.listen(self._workers.processes)
 
     def _end(self, outcome: str, error: dict[str, Any] | None) -> None:
         if error is None:
@@ -700,13 +660,7 @@ class Coordinator:
                 self._event(f"{host.name} has given no sign of life: its workers start again here")
                 self._lost(min(host.workers), f"gave no sign of life for {timeout_s:g} s")
         for worker, process in self._workers.left():
-            if process.stderr is not None:
-                fileno = process.stderr.fileno()
-                if fileno in self._stderr:
-                    while self._relay(fileno):
-                        pass
-                    self._stop_listening(fileno)
-                process.stderr.close()
+            self._stderr.relay_all(process)
             if process.returncode:
                 self._event(f"worker {worker}, which had left, {say_exit(process.returncode)}")
         for worker, heard_s in list(self._heard_s.items()):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Callable
@@ -18,7 +17,6 @@ import zmq
 
 from roo import api
 from roo.core.batch import Batch, Header, Kind, Origin, Output
-from roo.core.placement import Placement
 from roo.core.worker import (
     Aligned,
     AllSplitsEnded,
@@ -40,25 +38,22 @@ from roo.core.worker import (
     SplitReady,
     SplitsTaken,
     Started,
-    StatesCame,
     WorkerCore,
 )
 from roo.runtime import control
+from roo.runtime.changing import Changing
 from roo.runtime.failures import (
     PoisonMessage,
     RunFailure,
-    Unsendable,
     plain,
-    render,
-    say,
-    users_frames,
 )
 from roo.runtime.latency import Histogram
 from roo.runtime.outlets import Outlet, make_sink
-from roo.runtime.payload import Keyed, own
+from roo.runtime.outputs import Outputs, unreadable
+from roo.runtime.payload import Keyed
 from roo.runtime.preload import keys_of
 from roo.runtime.readers import Readers
-from roo.runtime.stages import Made, Stages
+from roo.runtime.stages import Stages
 from roo.runtime.suspects import Notebook, path_of
 from roo.runtime.transport import Control, Data, frames_of, payload_of
 from roo.runtime.turns import Turns
@@ -66,10 +61,7 @@ from roo.runtime.watchdog import Activity, cpu_s, memory_bytes
 
 if TYPE_CHECKING:
     from roo.checkpoint.manifest import Manifest
-    from roo.runtime.copies import Copies
     from roo.runtime.cut import Checkpoint
-    from roo.runtime.moving import Move
-    from roo.runtime.parcels import What
     from roo.runtime.snapshots import Part
 
 HOT_KEYS = 5
@@ -131,19 +123,18 @@ class Worker:
         self._context = api.Context(
             plan.spec.name, "", assignment.worker, len(place.workers), self._log
         )  # fmt: skip
-        self.copies: Copies | None = None
-        self.move: Move | None = None
-        self._called_off = 0  # the version of the last change that was
-        self._early: list[tuple[Header, list[bytes]]] = []
+        self.changing = Changing(
+            self.worker, self.stages, self._stages_with, self.outlets, self.readers,
+            self._context, data.send, line.send, self._perform,
+        )  # fmt: skip
+        self._outputs = Outputs(
+            plan, self.worker, self.stages, self.outlets, self._sink_at, self.changing
+        )
         self._positions: dict[int, tuple[int | None, bool]] = {}
-        self._turns, self._turns_of_copies = Turns(), Turns()
+        self._turns = Turns()
         self._obey_at_s = 0.0
         self._waited_s = 0.0
         self._waits_since_s: float | None = None
-        self._uncut: dict[tuple[str, str], set[int]] = {}
-        self._barrier_at_s = 0.0
-        self._cut_ms = 0.0
-        self._to_hand_over: list[str] = []
         self._suspicion = assignment.suspicion
         self._notebook: Notebook | None = None
         self._poller = zmq.Poller()
@@ -211,8 +202,8 @@ class Worker:
             )  # fmt: skip
             self.stages.between_parts = self._go_on_within_batch
         if self._assignment.before is not None:
-            self._begin_copies(self._assignment.before, place, joins=True)
-            self._begin_move(few=False)
+            self.changing.begin_copies(self._assignment.before, place, joins=True)
+            self.changing.begin_move(few=False)
         self.activity.end()
 
     def _roll_back_the_gone(self, resume: Manifest) -> None:
@@ -240,15 +231,16 @@ class Worker:
     def run(self) -> None:
         """Until the coordinator says exit."""
         self._perform(Started())
+        changing = self.changing
         while True:
             if self.data.has_come:
                 self._receive()
             if time.monotonic() >= self._obey_at_s and self._obey():
                 return
-            if self.move is not None:
-                self.move.tend()
+            if changing.move is not None:
+                changing.move.tend()
                 self._go_on_in_slices()
-            elif self.copies is not None or (
+            elif changing.copies is not None or (
                 self.checkpoint is not None and self.checkpoint.active
             ):
                 self._go_on_in_slices()
@@ -265,8 +257,7 @@ class Worker:
 
     def _has_run(self, *, keyed: bool) -> None:
         self._turns.ran(keyed=keyed)
-        if self.copies is not None:
-            self._turns_of_copies.ran(keyed=True)
+        self.changing.ran()
 
     def _receive(self) -> None:
         for header, frames in self.data.receive():
@@ -274,33 +265,14 @@ class Worker:
                 given = header.messages, header.cost_bytes, header.sequence
                 self._perform(Credited(header.exchange, header.sender, *given))
             elif header.kind >= Kind.STATES:
-                if self.move is not None:
-                    self.move.receive(header, frames)
-                elif self.copies is not None and self.copies.concerns(header):
-                    self.copies.receive(header, frames)
-                elif header.table_version > max(self.core.table_version, self._called_off):
-                    self._early.append((header, frames))  # of a move that has not begun here
+                self.changing.receive(header, frames, self.core.table_version)
             else:
                 try:
                     payload = payload_of(header, frames, keyed=self._keyed[header.exchange])
                 except Exception as error:
                     stage = self.plan.exchanges[header.exchange].to_stage
-                    raise self._unreadable(stage, error) from error
+                    raise unreadable(self.plan, stage, error) from error
                 self._perform(Arrived(Batch(header, payload)))
-
-    def _unreadable(self, stage: int, error: Exception) -> RunFailure:
-        """What was sent to a stage can't be made again from its bytes, and so nothing after it."""
-        parts = " or ".join(self.plan.stages[stage].entries)
-        return RunFailure(
-            {
-                "kind": "send",
-                "step": parts,
-                "what": f"a message sent to {parts} can't be made again there: {say(error)}",
-                "traceback": render(users_frames(error.__traceback__)),
-                "hint": "pickle can take its class apart, but not put it together: "
-                "see its `__init__` and `__reduce__`, or send its fields",
-            }
-        )
 
     def _obey(self) -> bool:
         """Take in the coordinator's messages; whether it said exit."""
@@ -311,24 +283,22 @@ class Worker:
             if type(message) is control.Announce and self.checkpoint is not None:
                 self.checkpoint.settle(kept=message.kept)
                 self.control.send(control.Settled(message.barrier))
-                self._hand_over_sinks()
+                self.changing.hand_over_sinks(self.checkpoint)
             if type(message) is control.Copy:
                 self.data.connect(message.data)
-                self._begin_copies(self.stages.place[0], message.after, joins=False)
+                self.changing.begin_copies(self.stages.place[0], message.after, joins=False)
             if type(message) is control.CallOff:
-                self._call_off()
+                self.changing.call_off()
             if type(message) is control.Barrier:
                 self._open_barrier(message)
             if type(message) is control.Splits:
                 self.readers.take(message.positions, self._context)
                 self._perform(SplitsTaken(tuple(message.positions)))
-                assert self.move is not None
-                self.move.splits_came = True
+                assert self.changing.move is not None
+                self.changing.move.splits_came = True
             if type(message) is control.Left:
                 self.data.forget(message.workers)
         return False
-
-    # Barriers and moves
 
     def _open_barrier(self, message: control.Barrier) -> None:
         if self.checkpoint is not None:
@@ -340,93 +310,8 @@ class Worker:
             gives = frozenset(
                 set(before.splits_of(self.worker)) - set(after.splits_of(self.worker))
             )
-            self._barrier_at_s = time.monotonic()
-            self._begin_move(few=message.few)
+            self.changing.begin_move(few=message.few)
         self._perform(BarrierOpened(message.barrier, message.last, change, gives))
-
-    def _begin_copies(self, before: Placement, after: Placement, *, joins: bool) -> None:
-        from roo.runtime.copies import Copies
-
-        def fail(error: dict[str, Any]) -> None:
-            self.control.send(control.CopyFailed(after.version, error))
-
-        self.copies = Copies(
-            self.worker, self.stages, before, after, self.data.send, fail, joins=joins
-        )
-        if self.copies.givers:
-            gc.disable()  # what comes lives long: going through it in between finds nothing
-        for header, frames in self._early:
-            if self.copies.concerns(header):
-                self.copies.receive(header, frames)
-        self._early = [early for early in self._early if not self.copies.concerns(early[0])]
-
-    def _call_off(self) -> None:
-        """The change does not come: what has been copied is let go of."""
-        assert self.copies is not None
-        self.copies.call_off()
-        self._called_off = self.copies.version
-        self._early = [early for early in self._early if early[0].table_version > self._called_off]
-
-    def _begin_move(self, *, few: bool) -> None:
-        from roo.runtime.moving import Move
-
-        copies, self.copies = self.copies, None
-        assert copies is not None
-        before, after = copies.before, copies.after
-        gc.disable()
-        stages_of = self._stages_with
-        self._uncut = (
-            {} if copies.joins else {what: set(stages) for what, stages in stages_of.items()}
-        )
-        self._to_hand_over = [
-            sink for sink, home in before.homes.items() if home == self.worker != after.homes[sink]
-        ]
-        self.move = Move(self.worker, self.stages, copies, self._states_came, few=few)
-        early, self._early = self._early, []
-        for header, frames in early:
-            self.move.receive(header, frames)
-
-    def _states_came(self, what: What) -> None:
-        """Of a state, or a sink's writer: what waited for them may run."""
-        if self.move is not None and what in self.move.notes:
-            outlet = self.outlets[what[1]]
-            outlet.open(replace(self._context, name=what[1], resumes=True))
-            outlet.rollback(self.move.notes.pop(what))
-        self._perform(StatesCame(tuple(self._stages_with.get(what, ()))))
-
-    def _turn_over(self, stage: int, move: Move) -> None:
-        """A stage is aligned: by the new placement from here on."""
-        self.stages.place[stage] = move.after
-        if stage == 0:
-            mine = move.after.splits_of(self.worker)
-            self.readers.give([s for s in move.before.splits_of(self.worker) if s not in mine])
-        for what, waiting in list(self._uncut.items()):
-            waiting.discard(stage)
-            if not waiting:
-                del self._uncut[what]
-                move.cut(what)
-
-    def _hand_over_sinks(self) -> None:
-        """A single writer that moves: what it took is durable by now, as far as anything is."""
-        if self.move is None:
-            return
-        for sink in self._to_hand_over:
-            noted = self.outlets[sink].prepare() if self.checkpoint is None \
-                else self.checkpoint.noted(sink)  # fmt: skip
-            self.outlets[sink].close()
-            self.move.hand_over_sink(sink, noted)
-        self._to_hand_over = []
-
-    def _go_on_with_move(self, move: Move) -> None:
-        move.step()
-        if move.is_complete and not self._uncut and not self._to_hand_over:
-            self.move = None
-            tune_collector()
-            if self.worker in move.after.workers:
-                self.control.send(control.MovedIn(
-                    move.after.version, move.keys_came, move.bytes_in, self._cut_ms,
-                    move.longest_wait_s * 1000,
-                ))  # fmt: skip
 
     def _wait(self) -> None:
         """Nothing to do until a batch, credit, a command or a source's data arrives."""
@@ -440,7 +325,8 @@ class Worker:
                 if fileno is not None:
                     watched[fileno] = split
                     self._poller.register(fileno, zmq.POLLIN)
-            move_ms = self.move.tend_in_ms() if self.move is not None else -1.0
+            move = self.changing.move
+            move_ms = move.tend_in_ms() if move is not None else -1.0
             waits_ms = (wait_ms, self._until_slice_ms(), move_ms)
             wait_ms = min((ms for ms in waits_ms if ms >= 0), default=-1.0)
             events = self._poller.poll(None if wait_ms < 0 else ceil(wait_ms))
@@ -456,21 +342,16 @@ class Worker:
 
     def _until_slice_ms(self) -> float:
         """How long until the next slice of a checkpoint or a move; -1 where there is none."""
-        copies_ms = self._until_copies_ms()
+        copies_ms, move = self.changing.until_copies_ms(), self.changing.move
         checkpoints = self.checkpoint is not None and self.checkpoint.active
-        if self.move is None and not checkpoints:
+        if move is None and not checkpoints:
             return copies_ms
         put_off_ms = self._turns.in_ms()
         if put_off_ms is not None:
             return put_off_ms if copies_ms < 0 else min(put_off_ms, copies_ms)
-        if self.move is not None and self.move.is_busy:
+        if move is not None and move.is_busy:
             return 0.0
         return self.checkpoint.wait_ms() if self.checkpoint is not None and checkpoints else -1.0
-
-    def _until_copies_ms(self) -> float:
-        if self.copies is None or not (self.copies.is_busy or self.copies.is_called_off):
-            return -1.0
-        return self._turns_of_copies.in_ms() or 0.0
 
     def _read(self, split: int) -> None:
         source = self.readers.source_of(split)
@@ -506,8 +387,9 @@ class Worker:
         self.failures.locate = None
         sink = self._sink_at.get(work.stage)
         waiting = None
-        if self.move is not None:
-            payload, waiting = self._split(work, self.move)
+        if self.changing.move is not None:
+            state = self.stages.state_at.get(work.stage)
+            payload, waiting = self.changing.split(work.batch, sink, state)
             if payload is None:
                 self._perform(Ran(work.stage, work.batch, (), waiting))
                 return
@@ -523,21 +405,6 @@ class Worker:
             self.activity.begin(f"writing sink {sink}")
             self.outlets[sink].write(payload, header.messages, header.read_ns)
         self._ran(work.stage, work.batch, waiting)
-
-    def _split(self, work: RunStage, move: Move) -> tuple[Any, Batch | None]:
-        """(what of a batch can run, what has to wait); None: nothing of it can run yet."""
-        sink, payload = self._sink_at.get(work.stage), work.batch.payload
-        if sink is not None:
-            if not move.is_awaited(("sink", sink)):
-                return payload, None
-            return None, move.waiting(
-                ("sink", sink), work.batch, payload, work.batch.header.messages
-            )
-        state = self.stages.state_at[work.stage]
-        if not move.is_awaited(("state", state)):
-            return payload, None
-        payload, waiting = move.split(state, work.batch)
-        return (payload if payload.keys else None), waiting
 
     def _note(self, stage: int, origin: Origin) -> None:
         if self._notebook is not None:
@@ -589,64 +456,12 @@ class Worker:
                 data, messages = outlet.encode(items)
                 if messages:
                     outlet.write(data, messages, header.read_ns)
-        while made := [self._output(stage, one, header) for one in self.stages.take(stage)]:
+        while made := [self._outputs.of(stage, one, header) for one in self.stages.take(stage)]:
             outputs += filter(None, made)
         self.activity.end()
         if self._notebook is not None:
             self._notebook.end()
         self._perform(Ran(stage, batch, outputs, waiting))
-
-    def _output(self, stage: int, made: Made, parent: Header) -> Output | None:
-        """What a receiver is sent; None: nothing is left of it."""
-        payload: Any = made.payload
-        sink = self._sink_at.get(made.to_stage)
-        move = self.move
-        if move is not None and sink is None and self.stages.place[stage] is move.after:
-            move.ahead(self.stages.state_at[made.to_stage], made.receiver, payload.keys)
-        if sink is not None:
-            payload, messages = self.outlets[sink].encode(payload)
-            if not messages:
-                return None
-            if isinstance(payload, bytes):
-                return Output(made.exchange, made.receiver, messages, len(payload), payload)
-        try:
-            carried = self._carry(payload, made.receiver)
-        except Exception:  # something in it can't be pickled: all but that goes on
-            payload = self._sendable(sink, payload) if sink else self.stages.sendable(made)
-            if not (payload.keys if isinstance(payload, Keyed) else payload):
-                return None
-            try:
-                carried = self._carry(payload, made.receiver)
-            except Exception as error:
-                raise self._unreadable(made.to_stage, error) from error
-        messages = len(payload.keys) if isinstance(payload, Keyed) else len(payload)
-        if made.receiver == self.worker:
-            cost = messages * max(32, parent.cost_bytes // max(parent.messages, 1))
-        else:
-            cost = sum(map(len, carried))
-        return Output(made.exchange, made.receiver, messages, cost, carried)
-
-    def _carry(self, payload: Keyed | list[Any], receiver: int) -> Any:
-        """Messages as they will reach their receiver: as frames, or for this worker its own."""
-        if receiver != self.worker:
-            return frames_of(payload)
-        if isinstance(payload, Keyed):
-            return own(payload)
-        return own(Keyed([], payload, [])).messages
-
-    def _sendable(self, sink: str, messages: list[Any]) -> list[Any]:
-        """Those that a sink can be sent; the others have failed."""
-        good = []
-        for message in messages:
-            try:
-                own(Keyed([], [message], []))
-                good.append(message)
-            except Exception as error:
-                kind = f"{type(message).__module__}.{type(message).__qualname__}"
-                what = f"a message of type {kind} can't be sent to sink {sink}"
-                facts = {"message": plain(message)}
-                self.failures.handle(sink, Unsendable(f"{what}: {say(error)}"), "send", facts)
-        return good
 
     def _perform(self, event: Event) -> None:
         for effect in self.core.handle(event):
@@ -673,14 +488,13 @@ class Worker:
                     for name, outlet in self.outlets.items():
                         if self.plan.stage_of.get(name, stage) == stage:
                             outlet.flush()
-                if self.move is not None:
-                    self._turn_over(stage, self.move)
+                self.changing.turn_over(stage)
             case BarrierPassed(barrier):
-                self._cut_ms = (time.monotonic() - self._barrier_at_s) * 1000
+                self.changing.barrier_passed()
                 if self.checkpoint is not None:
                     self.checkpoint.passed()
                 else:
-                    self._hand_over_sinks()
+                    self.changing.hand_over_sinks(None)
                     self._report(barrier, None)
             case AllSplitsEnded(version):
                 self.control.send(control.Ended(version))
@@ -691,8 +505,7 @@ class Worker:
 
     def _go_on_in_slices(self) -> None:
         """A slice of a checkpoint and of a move, if it is time."""
-        if self.copies is not None:
-            self._go_on_with_copies(self.copies)
+        self.changing.go_on_with_copies()
         begun_s = time.monotonic()
         if not self._turns.is_due(begun_s):
             return
@@ -700,50 +513,31 @@ class Worker:
             part = self.checkpoint.step(self._turns.away_s(begun_s))
             if part is not None:
                 self._report(part.barrier, part)
-        if self.move is not None:
-            self._go_on_with_move(self.move)
+        if self.changing.move is not None:
+            self.changing.go_on_with_move()
         self._turns.took(begun_s, self._share_of_batches)
-
-    def _go_on_with_copies(self, copies: Copies) -> None:
-        """A slice of them, if it is time."""
-        begun_s = time.monotonic()
-        if copies.is_called_off:
-            if not copies.let_go():
-                self.copies = None
-                tune_collector()
-        elif copies.tells():
-            self.control.send(control.Copied(copies.version, copies.are_few))
-        elif self._turns_of_copies.is_due(begun_s) and copies.is_busy:
-            copies.step()
-            self._turns_of_copies.took(begun_s, copies.share_of_batches)
 
     def _go_on_within_batch(self) -> None:
         """The same between the parts of a batch, of a checkpoint alone."""
         assert self.checkpoint is not None
         begun_s = time.monotonic()
-        if self.move is None and self._turns.is_due_within(begun_s):
+        if self.changing.move is None and self._turns.is_due_within(begun_s):
             self.checkpoint.slice(self._turns.away_s(begun_s))
             self._turns.took(begun_s, self._share_of_batches)
 
     @property
     def _share_of_batches(self) -> float:
         """How many times as long as a slice the time after it is for batches."""
-        return self.move.share_of_batches if self.move is not None else 1.0
+        move = self.changing.move
+        return move.share_of_batches if move is not None else 1.0
 
     # Telling
-
-    @property
-    def _moved(self) -> tuple[int, int]:
-        """(keys, bytes) that have come in the change under way."""
-        copies, move = self.copies, self.move
-        if move is not None:
-            return move.keys_came, move.bytes_in
-        return (copies.keys_here, copies.bytes_in) if copies is not None else (0, 0)
 
     def stats(self) -> control.WorkerStats:
         """Everything counted so far. Also called by the watchdog's thread."""
         readers, failures, now_s = self.readers, self.failures, time.monotonic()
         waits_since_s = self._waits_since_s
+        moved_keys, moved_bytes = self.changing.progress
         return control.WorkerStats(
             worker=self.worker,
             pid=os.getpid(),
@@ -765,8 +559,8 @@ class Worker:
             latency=list(self.latency.counts),
             held_back=self.core.held_back,
             hot_keys=[(s, plain(k), part) for s, k, part in self.stages.hot_keys.top(HOT_KEYS)],
-            moved_keys=self._moved[0],
-            moved_bytes=self._moved[1],
+            moved_keys=moved_keys,
+            moved_bytes=moved_bytes,
         )
 
     def close(self) -> None:
@@ -785,13 +579,3 @@ class Worker:
 def _located(locate: Callable[[int], int], index: int, _: int) -> int:
     """The offset of the message at `index`, whichever the batch of one thinks it is."""
     return locate(index)
-
-
-def tune_collector() -> None:
-    """What is loaded by now stays; and a young generation as large as a batch's garbage.
-
-    Python's defaults cost a word count over a million keys a tenth of its time (ARCHITECTURE.md).
-    """
-    gc.freeze()
-    gc.enable()
-    gc.set_threshold(50_000, 20, 20)

@@ -60,9 +60,10 @@ def main(arguments: list[str]) -> NoReturn:
     die_with_parent()
     from roo import api
     from roo.core.worker import ProtocolError
+    from roo.runtime.collector import tune_collector
     from roo.runtime.failures import RunFailure, unexpected
     from roo.runtime.loops import Code
-    from roo.runtime.worker import Worker, tune_collector
+    from roo.runtime.worker import Worker
 
     # After Roo's own imports: no file beside the pipeline is taken for one of them.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109
@@ -78,7 +79,7 @@ def main(arguments: list[str]) -> NoReturn:
         watchdog.watch(worker)
         gc.disable()  # a million states are made, and none is garbage
         worker.prepare()
-        if worker.move is None:  # else many more come
+        if worker.changing.move is None:  # else many more come
             tune_collector()
         line.send(control.Ready(worker.noted(), data.port))
         line.socket.poll()

@@ -95,6 +95,12 @@ def test_a_bad_file_is_no_reason_to_leave_out_the_tests_of_others() -> None:
     assert done.stderr.startswith("README.md:")
 
 
+def test_nothing_is_counted_where_no_file_is_good() -> None:
+    done = run(ROOT, "test", "README.md")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("README.md:")
+
+
 def test_what_is_no_address_of_a_run() -> None:
     done = run(ROOT, "status", "tcp://127.0.0.1:x")
     assert done.returncode == 2
