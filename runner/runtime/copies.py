@@ -25,9 +25,15 @@ from roo.runtime.stages import Stages
 SLICE_S = 0.0003
 """How long the main thread packs or unpacks between two batches."""
 
-SHARE, SHARE_LEAST, SHARE_HALVED_EVERY_S = 10.0, 3.0, 10.0
-"""How many times as long as a slice the time after it is for batches: the longer it takes, the less
-it gives way.
+SHARE, SHARE_AGAIN, SHARE_LEAST, SHARE_HALVED_EVERY_S = 25.0, 10.0, 3.0, 10.0
+"""How many times as long as a slice the time after it is for batches: in the first pass, which is
+most of the work and in no hurry, and in later ones, which are to be faster than messages. The
+longer it takes, the less it gives way.
+"""
+
+SHARE_OF_TAKING_IN = 4.0
+"""How many times as long as a slice one that joins waits before the next: it has nothing else to
+do, but its machine has.
 """
 
 FEW_KEYS = 512
@@ -48,7 +54,8 @@ class Outgoing:
 
     behind: those that move and that batches ran over since they were copied, or before; so also all
     that were created since the beginning. sent: all that were copied, as they went. gathered:
-    receiver -> keys that are to be copied next.
+    receiver -> keys that are to be copied next. passes: begun, over all keys and then over those
+    behind.
     """
 
     def __init__(
@@ -60,7 +67,7 @@ class Outgoing:
         self.behind: set[Any] = set()
         self.sent: list[list[Any]] = []
         self.enough = False
-        self._passes = 1
+        self.passes = 1
         self._left = list(states)
         self._had = len(self._left)
 
@@ -89,11 +96,11 @@ class Outgoing:
     def next_pass(self) -> bool:
         """A pass is over; whether there is another one."""
         behind = len(self.behind)
-        slow = behind > CONVERGES * self._had or self._passes >= PASSES_MAX
+        slow = behind > CONVERGES * self._had or self.passes >= PASSES_MAX
         self.enough = self.enough or slow or behind <= FEW_KEYS
         if behind <= FEW_KEYS:
             return False
-        self._passes += 1
+        self.passes += 1
         self._left = list(self.behind)
         self._had = behind
         return True
@@ -175,7 +182,8 @@ class Copies:
     def share_of_batches(self) -> float:
         """How many times as long as a slice the time after it is to be for batches."""
         halved = int((time.monotonic() - self._begun_s) / SHARE_HALVED_EVERY_S)
-        return max(SHARE / 2.0 ** min(halved, 10), SHARE_LEAST)
+        again = any(out.passes > 1 for out in self._out.values())
+        return max((SHARE_AGAIN if again else SHARE) / 2.0 ** min(halved, 10), SHARE_LEAST)
 
     @property
     def have_come(self) -> bool:

@@ -25,7 +25,7 @@ from typing import Any
 
 from roo.core.batch import Batch, Header, Kind
 from roo.items import pack_items, unpack_items
-from roo.runtime.copies import Copies
+from roo.runtime.copies import SHARE_OF_TAKING_IN, Copies
 from roo.runtime.keys_in_turn import Litter
 from roo.runtime.parcels import What, unpack
 from roo.runtime.payload import Keyed
@@ -149,8 +149,15 @@ class Move:
         return comes or self._answerable() or gives or tidies or lets_go
 
     @property
+    def waits_for_barrier(self) -> bool:
+        """Whether this worker joins and takes copies in: no message is for it yet."""
+        return self._copies.joins and self._copies.have_come and not self._coming
+
+    @property
     def share_of_batches(self) -> float:
         """How many times as long as a slice the time after it is to be for batches."""
+        if self.waits_for_barrier:
+            return SHARE_OF_TAKING_IN
         if self._few:
             return SHARE_OF_FEW
         halved = int((time.monotonic() - self._begun_s) / SHARE_HALVED_EVERY_S)

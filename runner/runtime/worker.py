@@ -509,13 +509,17 @@ class Worker:
         begun_s = time.monotonic()
         if not self._turns.is_due(begun_s):
             return
+        move, share = self.changing.move, self._share_of_batches
+        gives_way = move is not None and move.waits_for_barrier
         if self.checkpoint is not None and self.checkpoint.active:
             part = self.checkpoint.step(self._turns.away_s(begun_s))
             if part is not None:
                 self._report(part.barrier, part)
-        if self.changing.move is not None:
+        if move is not None:
             self.changing.go_on_with_move()
-        self._turns.took(begun_s, self._share_of_batches)
+        self._turns.took(begun_s, share)
+        if gives_way:
+            self._turns.ran(keyed=True)  # so that the next one is put off, though nothing runs
 
     def _go_on_within_batch(self) -> None:
         """The same between the parts of a batch, of a checkpoint alone."""
