@@ -153,6 +153,8 @@ class Coordinator:
         self._signals = 0
         self._summary: Summary | None = None
         self._gone: set[int] = set()
+        # Those whose change was called off; a number is never given twice.
+        self._sent_away: set[int] = set()
         self._progress: tuple[Any, float] = (None, self._started_s)
 
     def _first_placement(self) -> Placement:
@@ -530,6 +532,8 @@ class Coordinator:
             self._send(worker, control.Splits(positions))
 
     def _dismiss(self, workers: tuple[int, ...], why: str) -> None:
+        if why:  # which has been said
+            self._sent_away.update(workers)
         for worker in workers:
             if not why:
                 self._send(worker, control.Exit())
@@ -661,7 +665,7 @@ class Coordinator:
                 self._lost(min(host.workers), f"gave no sign of life for {timeout_s:g} s")
         for worker, process in self._workers.left():
             self._stderr.relay_all(process)
-            if process.returncode:
+            if process.returncode and worker not in self._sent_away:
                 self._event(f"worker {worker}, which had left, {say_exit(process.returncode)}")
         for worker, heard_s in list(self._heard_s.items()):
             patience_s = self._patience_s(worker)

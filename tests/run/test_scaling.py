@@ -218,7 +218,7 @@ def test_a_change_that_no_state_survives_is_called_off(tmp_path: Path, case: str
             assert "Traceback" not in done.stderr
         assert live.workers() == [0, 1]
         live.wait_for_output(more_than=(tmp_path / "out.txt").stat().st_size + 100_000)
-        live.stop()
+        assert "which had left" not in live.stop()
     check_detector(tmp_path / "out.txt")
 
 
