@@ -21,14 +21,15 @@ from roo.runtime.failures import RunFailure
 from roo.runtime.keys_in_turn import Page, states_of
 from roo.runtime.parcels import Parcels, Send, What, unpack
 from roo.runtime.stages import Stages
+from roo.runtime.turns import share_since
 
 SLICE_S = 0.0003
 """How long the main thread packs or unpacks between two batches."""
 
-SHARE, SHARE_AGAIN, SHARE_LEAST, SHARE_HALVED_EVERY_S = 25.0, 10.0, 3.0, 10.0
+SHARE, SHARE_AGAIN = 25.0, 10.0
 """How many times as long as a slice the time after it is for batches: in the first pass, which is
-most of the work and in no hurry, and in later ones, which are to be faster than messages. The
-longer it takes, the less it gives way.
+most of the work and in no hurry, and in later ones, which are to be faster than messages. (Both as
+`share_since` has them.)
 """
 
 SHARE_OF_TAKING_IN = 4.0
@@ -181,9 +182,8 @@ class Copies:
     @property
     def share_of_batches(self) -> float:
         """How many times as long as a slice the time after it is to be for batches."""
-        halved = int((time.monotonic() - self._begun_s) / SHARE_HALVED_EVERY_S)
         again = any(out.passes > 1 for out in self._out.values())
-        return max((SHARE_AGAIN if again else SHARE) / 2.0 ** min(halved, 10), SHARE_LEAST)
+        return share_since(SHARE_AGAIN if again else SHARE, self._begun_s)
 
     @property
     def have_come(self) -> bool:

@@ -15,6 +15,13 @@ from roo.spec.model import ErrorsSpec
 MESSAGE_CHARACTERS_MAX = 200
 
 
+NOT_PUT_TOGETHER = (
+    "pickle can take its class apart, but not put it together: "
+    "see its `__init__` and `__reduce__`, or"
+)
+"""The beginning of a hint; then what to do instead."""
+
+
 class RunFailure(BaseException):
     """The run must stop. error: what the summary and the screen will say.
 

@@ -30,13 +30,14 @@ from roo.runtime.keys_in_turn import Litter
 from roo.runtime.parcels import What, unpack
 from roo.runtime.payload import Keyed
 from roo.runtime.stages import Stages
+from roo.runtime.turns import share_since
 
 SLICE_S = 0.0003
 """How long the main thread packs between two batches."""
 
-SHARE, SHARE_LEAST, SHARE_HALVED_EVERY_S = 40.0, 3.0, 10.0
-"""How many times as long as a slice the time after it is for batches: the longer a move takes, the
-less it gives way. It is in no hurry, since keys that messages are for come before the others.
+SHARE = 40.0
+"""How many times as long as a slice the time after it is for batches, as `share_since` has it. A
+move is in no hurry, since keys that messages are for come before the others.
 """
 
 SHARE_OF_FEW = 10.0
@@ -160,8 +161,7 @@ class Move:
             return SHARE_OF_TAKING_IN
         if self._few:
             return SHARE_OF_FEW
-        halved = int((time.monotonic() - self._begun_s) / SHARE_HALVED_EVERY_S)
-        return max(SHARE / 2.0 ** min(halved, 10), SHARE_LEAST)
+        return share_since(SHARE, self._begun_s)
 
     @property
     def keys_came(self) -> int:

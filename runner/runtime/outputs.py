@@ -8,7 +8,15 @@ from typing import Any
 from roo.core.batch import Header, Output
 from roo.plan.model import Plan
 from roo.runtime.changing import Changing
-from roo.runtime.failures import RunFailure, Unsendable, plain, render, say, users_frames
+from roo.runtime.failures import (
+    NOT_PUT_TOGETHER,
+    RunFailure,
+    Unsendable,
+    plain,
+    render,
+    say,
+    users_frames,
+)
 from roo.runtime.outlets import Outlet
 from roo.runtime.payload import Keyed, own
 from roo.runtime.stages import Made, Stages
@@ -100,7 +108,6 @@ def unreadable(plan: Plan, stage: int, error: Exception) -> RunFailure:
             "step": parts,
             "what": f"a message sent to {parts} can't be made again there: {say(error)}",
             "traceback": render(users_frames(error.__traceback__)),
-            "hint": "pickle can take its class apart, but not put it together: "
-            "see its `__init__` and `__reduce__`, or send its fields",
+            "hint": f"{NOT_PUT_TOGETHER} send its fields",
         }
     )

@@ -10,7 +10,7 @@ from typing import Any
 from roo.checkpoint.encoding import StateEncoder, StateMismatch, decode
 from roo.core.batch import Header, Kind, Origin
 from roo.items import pack_items, unpack_items
-from roo.runtime.failures import RunFailure, say, shorten
+from roo.runtime.failures import NOT_PUT_TOGETHER, RunFailure, say, shorten
 
 SLICE_KEYS = 128
 SLICE_BYTES = 256 * 1024
@@ -113,8 +113,7 @@ def unpack(state: str, frames: Sequence[bytes]) -> tuple[list[Any], list[Any]]:
             "kind": "state",
             "step": state,
             "what": f"a state that moves can't be made again: {say(error.__cause__ or error)}",
-            "hint": "pickle can take its class apart, but not put it together: see its `__init__` "
-            "and `__reduce__`, or keep plain data in it",
+            "hint": f"{NOT_PUT_TOGETHER} keep plain data in it",
         }) from error  # fmt: skip
 
 

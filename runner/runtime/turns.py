@@ -18,6 +18,15 @@ queue before it: its messages wait longer in that than for a slice, and what a b
 before its turn is dear.
 """
 
+SHARE_LEAST, SHARE_HALVED_EVERY_S = 3.0, 10.0
+"""Of a change of workers: the longer it takes, the less it gives way."""
+
+
+def share_since(share: float, begun_s: float) -> float:
+    """What is left of a share, as many times as a slice is long, of a change that began then."""
+    halved = int((time.monotonic() - begun_s) / SHARE_HALVED_EVERY_S)
+    return max(share / 2.0 ** min(halved, 10), SHARE_LEAST)
+
 
 class Turns:
     """A worker's. Times are of `time.monotonic`."""

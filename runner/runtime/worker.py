@@ -42,11 +42,7 @@ from roo.core.worker import (
 )
 from roo.runtime import control
 from roo.runtime.changing import Changing
-from roo.runtime.failures import (
-    PoisonMessage,
-    RunFailure,
-    plain,
-)
+from roo.runtime.failures import PoisonMessage, RunFailure, plain
 from roo.runtime.latency import Histogram
 from roo.runtime.outlets import Outlet, make_sink
 from roo.runtime.outputs import Outputs, unreadable
