@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from roo.core.batch import Header, Kind
@@ -26,7 +27,7 @@ from roo.runtime.turns import share_since
 SLICE_S = 0.0003
 """How long the main thread packs or unpacks between two batches."""
 
-SHARE, SHARE_AGAIN = 25.0, 10.0
+SHARE, SHARE_AGAIN = 16.0, 8.0
 """How many times as long as a slice the time after it is for batches: in the first pass, which is
 most of the work and in no hurry, and in later ones, which are to be faster than messages. (Both as
 `share_since` has them.)
@@ -47,6 +48,7 @@ come faster than copies are made, and the barrier comes with what there is.
 """
 
 LOOK_AT_KEYS = 256
+LISTED_AT_ONCE = 16
 LET_GO_KEYS = 1024
 
 
@@ -54,9 +56,9 @@ class Outgoing:
     """The keys of one state that its owner copies.
 
     behind: those that move and that batches ran over since they were copied, or before; so also all
-    that were created since the beginning. sent: all that were copied, as they went. gathered:
-    receiver -> keys that are to be copied next. passes: begun, over all keys and then over those
-    behind.
+    that were created since the beginning. again: of a later pass, those that have not had their
+    turn; they are behind too. sent: all that were copied, as they went. gathered: receiver -> keys
+    that are to be copied next. passes: begun, over all keys and then over those behind.
     """
 
     def __init__(
@@ -66,28 +68,36 @@ class Outgoing:
         self.elsewhere = elsewhere
         self.gathered: dict[int, list[Any]] = {taker: [] for taker in takers}
         self.behind: set[Any] = set()
+        self.again: set[Any] = set()
         self.sent: list[list[Any]] = []
         self.enough = False
         self.passes = 1
-        self._left = list(states)
-        self._had = len(self._left)
+        self._parts = keys_in_parts(states, LOOK_AT_KEYS)
+        self.all_seen = False  # of the pass
+        self._had = len(states)
 
     def touch(self, keys: list[Any]) -> None:
         """A batch is about to run over these."""
         self.behind.update(self.elsewhere(keys))
 
+    @property
+    def keys_behind(self) -> int:
+        """How many copies do not count; one that fell behind again before its turn counts twice."""
+        return len(self.again) + len(self.behind)
+
+    def all_behind(self) -> list[Any]:
+        """Those that have copies that do not count, or none."""
+        return list({*self.again, *self._gathered(), *self.behind})
+
     def some(self) -> list[Any]:
         """Of the keys that come next those that move; the pass is over where there are none left,
         as `all_seen` says.
         """
-        some = self._left[-LOOK_AT_KEYS:]
-        del self._left[-LOOK_AT_KEYS:]
+        some = next(self._parts, None)
+        if some is None:
+            self.all_seen = True
+            return []
         return self.elsewhere(some)
-
-    @property
-    def all_seen(self) -> bool:
-        """Whether all keys of the pass have been looked at."""
-        return not self._left
 
     def note_copied(self, keys: list[Any]) -> None:
         """These have just been copied."""
@@ -102,14 +112,46 @@ class Outgoing:
         if behind <= FEW_KEYS:
             return False
         self.passes += 1
-        self._left = list(self.behind)
+        self.again, self.behind = self.behind, set()
+        self._parts = _taken_from(self.again, LOOK_AT_KEYS)
+        self.all_seen = False
         self._had = behind
         return True
 
     def rest(self) -> list[Any]:
         """All that has no copy as it is, each once; also some that stay here, or never were."""
-        gathered = (key for keys in self.gathered.values() for key in keys)
-        return list(dict.fromkeys([*self._left, *gathered, *self.behind]))
+        unseen = (key for keys in self._parts for key in keys)
+        return list(dict.fromkeys([*self.behind, *self._gathered(), *unseen]))
+
+    def _gathered(self) -> Iterator[Any]:
+        return (key for keys in self.gathered.values() for key in keys)
+
+
+def keys_in_parts(states: Mapping[Any, Any], count: int) -> Iterator[list[Any]]:
+    """So many keys at a time, in the order they came in: all that are there at the beginning. None
+    goes in the meantime. Where others come a sixteenth is listed at once: to find the place again
+    takes two thirds of the time of listing all up to there.
+    """
+    at_first, seen = len(states), 0
+    keys: Iterator[Any] = iter(states)
+    while seen < min(at_first, len(states)):
+        try:
+            part = list(islice(keys, count))
+        except RuntimeError:  # of a dict whose size has changed
+            part_end = seen + max(count, at_first // LISTED_AT_ONCE)
+            keys = iter(list(islice(states, seen, part_end)))
+            continue
+        if part:
+            seen += len(part)
+            yield part
+        else:  # of those that were listed
+            keys = islice(states, seen, None)
+
+
+def _taken_from(keys: set[Any], count: int) -> Iterator[list[Any]]:
+    """So many at a time, until there are none."""
+    while keys:
+        yield [keys.pop() for _ in range(min(count, len(keys)))]
 
 
 class Copies:
@@ -177,7 +219,7 @@ class Copies:
     @property
     def are_few(self) -> bool:
         """Whether nearly all copies are as their states are."""
-        return all(len(out.behind) <= 2 * FEW_KEYS for out in self._out.values())
+        return all(out.keys_behind <= 2 * FEW_KEYS for out in self._out.values())
 
     @property
     def share_of_batches(self) -> float:
@@ -197,7 +239,7 @@ class Copies:
 
     def _has_more(self, state: str) -> bool:
         out = self._out[state]
-        return self._failure is None and (not out.enough or len(out.behind) > FEW_KEYS)
+        return self._failure is None and (not out.enough or out.keys_behind > FEW_KEYS)
 
     def step(self) -> None:
         """A slice of the work."""
@@ -250,7 +292,8 @@ class Copies:
         out = self._out.pop(state)
         if not self._out:
             self._stages.touch = self._touch_before
-        return out.rest(), list(out.behind), out.sent
+        behind = out.all_behind()  # before `rest` takes those of them that were to have their turn
+        return out.rest(), behind, out.sent
 
     def call_off(self) -> None:
         """There will be no barrier."""

@@ -2,7 +2,8 @@
 
 While batches come, the next slice is put off for so many times as long as the last one took: also a
 worker that could do it at once would take the processor from those that the messages come from and
-go to. It is not put off where nothing runs.
+go to. Nor does one slice follow another because nothing has run in between: messages would find all
+cores taken. It is not put off where nothing flows.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ queue before it: its messages wait longer in that than for a slice, and what a b
 before its turn is dear.
 """
 
+FLOWS_S = 0.005
+"""How long after a batch another one is to be expected."""
+
 SHARE_LEAST, SHARE_HALVED_EVERY_S = 3.0, 10.0
 """Of a change of workers: the longer it takes, the less it gives way."""
 
@@ -32,7 +36,7 @@ class Turns:
     """A worker's. Times are of `time.monotonic`."""
 
     def __init__(self) -> None:
-        self._within_s = self._after_s = self._late_s = self._ended_s = 0.0
+        self._within_s = self._after_s = self._late_s = self._ended_s = self._flows_until_s = 0.0
         self._has_run = self._has_run_keys = False
 
     def ran(self, *, keyed: bool) -> None:
@@ -47,11 +51,13 @@ class Turns:
     @property
     def _due_s(self) -> float:
         """Not twice without keyed messages in between, which would wait as long as for both."""
-        return self._after_s if self._has_run_keys else self._late_s
+        if self._has_run:
+            return self._after_s if self._has_run_keys else self._late_s
+        return min(self._after_s, self._flows_until_s)
 
     def is_due(self, now_s: float) -> bool:
         """Whether it is time for a slice."""
-        return not self._has_run or now_s >= self._due_s
+        return now_s >= self._due_s
 
     def is_due_within(self, now_s: float) -> bool:
         """The same between two parts of a batch."""
@@ -59,7 +65,8 @@ class Turns:
 
     def in_ms(self) -> float | None:
         """How long until the slice that has been put off; None: none has been."""
-        return max(0.0, (self._due_s - time.monotonic()) * 1000) if self._has_run else None
+        left_ms = (self._due_s - time.monotonic()) * 1000
+        return max(0.0, left_ms) if self._has_run or left_ms > 0 else None
 
     def took(self, begun_s: float, share: float) -> None:
         """A slice is over. share: how many times as long is for batches now."""
@@ -67,4 +74,6 @@ class Turns:
         self._within_s = now_s + SHARE_WITHIN * (now_s - begun_s)
         self._after_s = now_s + share * (now_s - begun_s)
         self._late_s = self._after_s + LATE * (now_s - begun_s)
+        if self._has_run:
+            self._flows_until_s = now_s + FLOWS_S
         self._has_run = self._has_run_keys = False

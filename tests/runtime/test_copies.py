@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given as with_any
+from hypothesis import strategies as st
 
 from roo.core.batch import Kind
 from roo.core.placement import Placement
@@ -70,7 +73,7 @@ def test_what_is_behind_is_copied_again_while_that_are_many(
         cluster.moves[1].step()
         while cluster.links.get((1, 0)):
             cluster.deliver((1, 0))
-    for key in keys[-100:]:  # those that came last are copied first
+    for key in keys[:100]:
         cluster.run_where_it_is(key)
     assert not copied.tells()
     cluster.copy(0)
@@ -280,3 +283,40 @@ def test_a_long_list_of_what_is_behind_goes_in_parts(monkeypatch: pytest.MonkeyP
     cluster.settle(Random(1))
     assert given(cluster, Kind.COPIES_BEHIND) == 35
     assert sorted(cluster.ran[35:]) == sorted([keys[0], keys[-1]])
+
+
+@with_any(st.integers(0, 300), st.integers(1, 40), st.lists(st.integers(0, 3), max_size=60))
+def test_all_keys_of_the_beginning_come_once_in_parts_while_others_are_created(
+    keys: int, at_once: int, created: list[int]
+) -> None:
+    states = {f"k{i}": i for i in range(keys)}
+    at_first, came = list(states), list[str]()
+    new = iter(created)
+    for part in copies.keys_in_parts(states, at_once):
+        assert 0 < len(part) <= at_once
+        came += part
+        for _ in range(next(new, 0)):
+            states[f"new {len(states)}"] = 0
+    assert came[: len(at_first)] == at_first
+    assert len(came) == len(set(came)) < len(at_first) + at_once + 1
+
+
+class Listed(dict[str, int]):
+    """Counts how many keys are gone through."""
+
+    keys_listed = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for key in super().__iter__():
+            self.keys_listed += 1
+            yield key
+
+
+def test_keys_are_not_all_listed_at_once() -> None:
+    states = Listed({f"k{i}": i for i in range(10_000)})
+    parts = copies.keys_in_parts(states, 256)
+    next(parts)
+    assert states.keys_listed == 256
+    states["new"] = 0
+    next(parts)
+    assert states.keys_listed <= 256 + 256 + 10_000 // copies.LISTED_AT_ONCE + 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from roo.runtime import turns
-from roo.runtime.turns import LATE, SHARE_WITHIN, Turns
+from roo.runtime.turns import FLOWS_S, LATE, SHARE_WITHIN, Turns
 
 
 class Clock:
@@ -40,6 +40,28 @@ def test_where_nothing_runs_it_is_not_put_off(clock: Clock) -> None:
     slice_of(clock, turn, 0.004, 3.0)
     assert turn.is_due(clock.now_s)
     assert turn.in_ms() is None
+
+
+def test_where_batches_flow_slices_do_not_follow_one_another(clock: Clock) -> None:
+    turn = Turns()
+    turn.ran(keyed=True)
+    slice_of(clock, turn, 0.0004, 3.0)
+    assert not turn.is_due(clock.now_s + 0.0011)
+    assert turn.in_ms() == pytest.approx(1.2)
+    assert turn.is_due(clock.now_s + 0.0013)
+    clock.now_s += 0.0013
+    assert turn.in_ms() is None
+
+
+def test_soon_after_the_last_batch_they_do(clock: Clock) -> None:
+    turn = Turns()
+    turn.ran(keyed=True)
+    slice_of(clock, turn, 0.004, 100.0)
+    assert not turn.is_due(clock.now_s + FLOWS_S - 0.0001)
+    clock.now_s += FLOWS_S
+    assert turn.is_due(clock.now_s)
+    slice_of(clock, turn, 0.004, 100.0)
+    assert turn.is_due(clock.now_s)
 
 
 def test_where_only_sources_and_sinks_ran_it_is_put_off_for_longer(clock: Clock) -> None:
