@@ -48,7 +48,7 @@ come faster than copies are made, and the barrier comes with what there is.
 """
 
 LOOK_AT_KEYS = 256
-LISTED_AT_ONCE = 16
+LIST_PARTS = 16
 LET_GO_KEYS = 1024
 
 
@@ -138,7 +138,7 @@ def keys_in_parts(states: Mapping[Any, Any], count: int) -> Iterator[list[Any]]:
         try:
             part = list(islice(keys, count))
         except RuntimeError:  # of a dict whose size has changed
-            part_end = seen + max(count, at_first // LISTED_AT_ONCE)
+            part_end = seen + max(count, at_first // LIST_PARTS)
             keys = iter(list(islice(states, seen, part_end)))
             continue
         if part:

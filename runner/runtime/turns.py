@@ -37,7 +37,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._within_s = self._after_s = self._late_s = self._ended_s = self._flows_until_s = 0.0
-        self._has_run = self._has_run_keys = False
+        self._has_run = self._has_run_keys = self._is_put_off = False
 
     def ran(self, *, keyed: bool) -> None:
         """A batch has run, or a part of one."""
@@ -56,17 +56,22 @@ class Turns:
         return min(self._after_s, self._flows_until_s)
 
     def is_due(self, now_s: float) -> bool:
-        """Whether it is time for a slice."""
-        return now_s >= self._due_s
+        """Whether it is time for a slice; one that is not made is still to come."""
+        self._is_put_off = now_s < self._due_s
+        return not self._is_put_off
 
     def is_due_within(self, now_s: float) -> bool:
         """The same between two parts of a batch."""
         return now_s >= self._within_s
 
     def in_ms(self) -> float | None:
-        """How long until the slice that has been put off; None: none has been."""
+        """How long until the slice that has been put off; None: none has been, since the last one
+        found nothing more to do or the next may come at once.
+        """
         left_ms = (self._due_s - time.monotonic()) * 1000
-        return max(0.0, left_ms) if self._has_run or left_ms > 0 else None
+        # One that was put off a moment ago and is due by now must not be taken for one that was.
+        is_to_come = self._has_run or self._is_put_off or left_ms > 0
+        return max(0.0, left_ms) if is_to_come else None
 
     def took(self, begun_s: float, share: float) -> None:
         """A slice is over. share: how many times as long is for batches now."""

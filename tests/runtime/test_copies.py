@@ -319,4 +319,4 @@ def test_keys_are_not_all_listed_at_once() -> None:
     assert states.keys_listed == 256
     states["new"] = 0
     next(parts)
-    assert states.keys_listed <= 256 + 256 + 10_000 // copies.LISTED_AT_ONCE + 2
+    assert states.keys_listed <= 256 + 256 + 10_000 // copies.LIST_PARTS + 2

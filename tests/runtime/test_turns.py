@@ -53,6 +53,17 @@ def test_where_batches_flow_slices_do_not_follow_one_another(clock: Clock) -> No
     assert turn.in_ms() is None
 
 
+def test_what_was_put_off_and_is_due_before_anybody_waits_is_not_forgotten(clock: Clock) -> None:
+    turn = Turns()
+    turn.ran(keyed=True)
+    slice_of(clock, turn, 0.0004, 3.0)
+    assert not turn.is_due(clock.now_s)
+    clock.now_s += 0.01
+    assert turn.in_ms() == 0.0
+    assert turn.is_due(clock.now_s)
+    assert turn.in_ms() is None
+
+
 def test_soon_after_the_last_batch_they_do(clock: Clock) -> None:
     turn = Turns()
     turn.ran(keyed=True)
