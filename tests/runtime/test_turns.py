@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from roo.runtime import turns
 from roo.runtime.turns import FLOWS_S, LATE, SHARE_WITHIN, Turns
@@ -91,3 +93,20 @@ def test_within_a_batch_it_comes_sooner(clock: Clock) -> None:
     slice_of(clock, turn, 0.004, 1.0)
     assert not turn.is_due_within(clock.now_s + SHARE_WITHIN * 0.0039)
     assert turn.is_due_within(clock.now_s + SHARE_WITHIN * 0.0041)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["keyed", "other", "nothing"]), st.integers(0, 60))))
+def test_who_waits_with_no_time_set_has_just_had_a_slice(rounds: list[tuple[str, int]]) -> None:
+    """As a worker goes on: a slice if one is due, then work or else a wait; time passes anywhere.
+    A slice that was not made, and of which nobody knows when it comes, would hang the run.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        clock, turn = Clock(patch), Turns()
+        for what, tenths_of_ms in rounds:
+            made = turn.is_due(clock.now_s)
+            if made:
+                slice_of(clock, turn, 0.0003, 8.0)
+            clock.now_s += tenths_of_ms / 10_000
+            if what != "nothing":
+                turn.ran(keyed=what == "keyed")
+            assert made or turn.in_ms() is not None
