@@ -31,10 +31,10 @@ _PACKED = 1
 COMPRESS_FROM_BYTES = 512
 COMPRESS_LEVEL = 1
 SMALLER, MUCH_SMALLER = 0.9, 0.4
-SAMPLE_BYTES, SAMPLE_EVERY = 16_384, 8
+SAMPLE_BYTES = 16_384
 """What compression has to make of a block to be kept: of a large one, whose time counts, more, and
-that by a sample of it, or of one of those just before it. A word count's states become half as
-large, for as much time as it takes to encode them; text and repeated fields become a fifth.
+that by a sample of it. A word count's states become half as large, for as much time as it takes to
+encode them; text and repeated fields become a fifth.
 """
 
 
@@ -81,13 +81,12 @@ class BlockWriter:
         self._hash = xxh3_64()
         self._size_bytes = 0
         self._keys = 0
-        self._plain_blocks = 0
         self._put(MAGIC)
 
     def add(self, groups: list[Group]) -> None:
         """Append a block. Raises OSError."""
         payload = pickle.dumps([(group.keys, group.states) for group in groups], 5)
-        packed = self._compressed(payload)
+        packed = _compressed(payload)
         flags = 0 if packed is None else _PACKED
         payload = payload if packed is None else packed
         self._put(_HEAD.pack(len(payload), flags, xxh3_64_intdigest(payload)) + payload)
@@ -104,20 +103,6 @@ class BlockWriter:
         """Close and remove it."""
         self._file.close()
         self._path.unlink(missing_ok=True)
-
-    def _compressed(self, payload: bytes) -> bytes | None:
-        """Smaller, or None where that does not pay."""
-        if len(payload) <= 4 * SAMPLE_BYTES:
-            return _compressed(payload, SMALLER)
-        if self._plain_blocks:
-            self._plain_blocks -= 1
-            return None
-        middle = (len(payload) - SAMPLE_BYTES) // 2
-        sample = payload[middle : middle + SAMPLE_BYTES]
-        if _compressed(sample, MUCH_SMALLER) is not None:
-            return _compressed(payload, MUCH_SMALLER)
-        self._plain_blocks = SAMPLE_EVERY - 1
-        return None
 
     def _put(self, data: bytes) -> None:
         view = memoryview(data)
@@ -154,11 +139,18 @@ def read_blocks(path: Path) -> Iterator[Block]:
                 yield Block(unpack_items(keys), states)
 
 
-def _compressed(payload: bytes, pays_at: float) -> bytes | None:
-    """Smaller, or None where it is not at most so many times as long."""
+def _compressed(payload: bytes) -> bytes | None:
+    """Smaller, or None where that does not pay."""
     if len(payload) < COMPRESS_FROM_BYTES:
         return None
-    packed = _compressor().compress(payload)
+    compress, pays_at = _compressor().compress, SMALLER
+    if len(payload) > 4 * SAMPLE_BYTES:
+        pays_at = MUCH_SMALLER
+        middle = (len(payload) - SAMPLE_BYTES) // 2
+        sample = payload[middle : middle + SAMPLE_BYTES]
+        if len(compress(sample)) > pays_at * SAMPLE_BYTES:
+            return None
+    packed = compress(payload)
     return packed if len(packed) <= pays_at * len(payload) else None
 
 

@@ -42,12 +42,10 @@ GROUP_KEYS_FIRST, GROUP_KEYS_MAX = 64, 2048
 GROUP_S = 0.0005
 """How many keys are encoded at once: more and more, as long as they take no longer than this."""
 
-BLOCK_BYTES = 96 * 1024
-"""What the thread is given at a time: after each of its calls it waits for the interpreter. From
-128 KiB on malloc maps new memory for each copy, which takes as long as all the rest of a block.
-"""
+BLOCK_BYTES = 256 * 1024
+"""What the thread is given at a time: after each of its calls it waits for the interpreter."""
 
-QUEUE_BLOCKS_MAX = 64
+QUEUE_BLOCKS_MAX = 32
 """How many blocks may wait for a slow disk before slices pause."""
 
 CHAIN_FILES_MAX = 64

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from roo.api import ConnectorError
-from roo.checkpoint.blocks import (
-    SAMPLE_EVERY,
-    BlockWriter,
-    Damaged,
-    FileInfo,
-    Group,
-    check_file,
-    read_blocks,
-)
+from roo.checkpoint.blocks import BlockWriter, Damaged, FileInfo, Group, check_file, read_blocks
 from roo.checkpoint.encoding import StateEncoder
 from roo.checkpoint.export import as_json, stored_state, stored_states
 from roo.checkpoint.folder import Folder
@@ -162,21 +153,6 @@ def test_large_blocks_are_compressed(tmp_path: Path) -> None:
     info = snapshot(tmp_path, "a.snap", {f"key {n}": "the same words" for n in range(2000)}, 500)
     assert info.size_bytes < 20_000
     assert info.keys == 2000
-
-
-def test_a_file_whose_blocks_begin_to_be_compressible_has_most_of_them_compressed(
-    tmp_path: Path,
-) -> None:
-    keys = pack_items([f"key {n}" for n in range(8)])
-    random_bytes = random.Random(11).randbytes(100_000)
-    alike = b"the same words " * 6_600
-    stored = [random_bytes] * 3 + [alike] * 30
-    writer = BlockWriter(tmp_path / "a.snap")
-    for states in stored:
-        writer.add([Group(keys, states, 8)])
-    info = writer.finish()
-    assert [block.states for block in read_blocks(tmp_path / "a.snap")] == stored
-    assert info.size_bytes < (3 + SAMPLE_EVERY) * 100_000 + 30 * 2_000
 
 
 def test_only_the_newest_are_kept_and_what_they_need(tmp_path: Path) -> None:
