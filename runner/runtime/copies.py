@@ -19,7 +19,7 @@ from roo.core.batch import Header, Kind
 from roo.core.placement import Placement
 from roo.core.slicing import moved
 from roo.runtime.failures import RunFailure
-from roo.runtime.keys_in_turn import Page, states_of
+from roo.runtime.keys_in_turn import Page, pop_some, states_of
 from roo.runtime.parcels import Parcels, Send, What, unpack
 from roo.runtime.stages import Stages
 from roo.runtime.turns import share_since
@@ -151,7 +151,7 @@ def keys_in_parts(states: Mapping[Any, Any], count: int) -> Iterator[list[Any]]:
 def _taken_from(keys: set[Any], count: int) -> Iterator[list[Any]]:
     """So many at a time, until there are none."""
     while keys:
-        yield [keys.pop() for _ in range(min(count, len(keys)))]
+        yield pop_some(keys, count)
 
 
 class Copies:

@@ -261,8 +261,12 @@ class TouchedKeys:
 
     def some(self, count: int) -> Page:
         """As in `EveryKey`."""
-        keys = [self._waiting.pop() for _ in range(min(count, len(self._waiting)))]
-        return states_of(keys, self._states)
+        return states_of(pop_some(self._waiting, count), self._states)
+
+
+def pop_some(keys: set[Any], count: int) -> list[Any]:
+    """So many of a set, or all there are; they are taken out."""
+    return [keys.pop() for _ in range(min(count, len(keys)))]
 
 
 def states_of(keys: list[Any], states: Mapping[Any, Any]) -> Page:

@@ -65,11 +65,10 @@ class Turns:
         return now_s >= self._within_s
 
     def in_ms(self) -> float | None:
-        """How long until the slice that has been put off; None: none has been, since the last one
-        found nothing more to do or the next may come at once.
+        """How long until the slice that has been put off, 0.0 where that is due by now; None: none
+        has been, the last one was made a moment ago.
         """
         left_ms = (self._due_s - time.monotonic()) * 1000
-        # One that was put off a moment ago and is due by now must not be taken for one that was.
         is_to_come = self._has_run or self._is_put_off or left_ms > 0
         return max(0.0, left_ms) if is_to_come else None
 

@@ -27,6 +27,13 @@ def slice_of(clock: Clock, turn: Turns, took_s: float, share: float) -> None:
     turn.took(begun_s, share)
 
 
+def after_batch_and_slice(clock: Clock, took_s: float, share: float) -> Turns:
+    turn = Turns()
+    turn.ran(keyed=True)
+    slice_of(clock, turn, took_s, share)
+    return turn
+
+
 def test_a_slice_is_put_off_by_its_length_times_the_share(clock: Clock) -> None:
     turn = Turns()
     slice_of(clock, turn, 0.004, 3.0)
@@ -45,9 +52,7 @@ def test_where_nothing_runs_it_is_not_put_off(clock: Clock) -> None:
 
 
 def test_where_batches_flow_slices_do_not_follow_one_another(clock: Clock) -> None:
-    turn = Turns()
-    turn.ran(keyed=True)
-    slice_of(clock, turn, 0.0004, 3.0)
+    turn = after_batch_and_slice(clock, 0.0004, 3.0)
     assert not turn.is_due(clock.now_s + 0.0011)
     assert turn.in_ms() == pytest.approx(1.2)
     assert turn.is_due(clock.now_s + 0.0013)
@@ -56,9 +61,7 @@ def test_where_batches_flow_slices_do_not_follow_one_another(clock: Clock) -> No
 
 
 def test_what_was_put_off_and_is_due_before_anybody_waits_is_not_forgotten(clock: Clock) -> None:
-    turn = Turns()
-    turn.ran(keyed=True)
-    slice_of(clock, turn, 0.0004, 3.0)
+    turn = after_batch_and_slice(clock, 0.0004, 3.0)
     assert not turn.is_due(clock.now_s)
     clock.now_s += 0.01
     assert turn.in_ms() == 0.0
@@ -67,9 +70,7 @@ def test_what_was_put_off_and_is_due_before_anybody_waits_is_not_forgotten(clock
 
 
 def test_soon_after_the_last_batch_they_do(clock: Clock) -> None:
-    turn = Turns()
-    turn.ran(keyed=True)
-    slice_of(clock, turn, 0.004, 100.0)
+    turn = after_batch_and_slice(clock, 0.004, 100.0)
     assert not turn.is_due(clock.now_s + FLOWS_S - 0.0001)
     clock.now_s += FLOWS_S
     assert turn.is_due(clock.now_s)
