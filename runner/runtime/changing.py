@@ -8,12 +8,11 @@ to do with it.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from roo import api
+from roo import api, clock
 from roo.core.batch import Batch, Header
 from roo.core.placement import Placement
 from roo.core.worker import Event, StatesCame
@@ -119,7 +118,7 @@ class Changing:
 
     def go_on_with_copies(self) -> None:
         """A slice of them, if it is time."""
-        begun_s, copies = time.monotonic(), self.copies
+        begun_s, copies = clock.monotonic_s(), self.copies
         if copies is None:
             return
         if copies.is_called_off:
@@ -147,7 +146,7 @@ class Changing:
         copies, self.copies = self.copies, None
         assert copies is not None
         homes, homes_after = copies.before.homes, copies.after.homes
-        self._barrier_at_s = time.monotonic()
+        self._barrier_at_s = clock.monotonic_s()
         gc.disable()
         self._uncut = {} if copies.joins else {w: set(s) for w, s in self._stages_with.items()}
         self._to_hand_over = [
@@ -183,7 +182,7 @@ class Changing:
 
     def barrier_passed(self) -> None:
         """All stages are aligned."""
-        self._cut_ms = (time.monotonic() - self._barrier_at_s) * 1000
+        self._cut_ms = (clock.monotonic_s() - self._barrier_at_s) * 1000
 
     def hand_over_sinks(self, checkpoint: Checkpoint | None) -> None:
         """A single writer that moves: what it took is durable by now, as far as anything is."""

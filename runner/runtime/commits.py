@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
+from roo import clock
 from roo.api import Split
 from roo.checkpoint.blocks import FileInfo
 from roo.checkpoint.folder import Folder
@@ -151,7 +151,7 @@ class Commits:
             pipeline=plan.spec.name,
             fingerprint=plan.fingerprint,
             shape=plan.shape,
-            written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            written_at=clock.utc_now(),
             workers=len(self.place.workers),
             table=table,
             splits=tuple(

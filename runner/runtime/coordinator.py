@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import signal
 import socket
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from roo import clock
 from roo.api import ConnectorError, Split
 from roo.core import run_events as core
 from roo.core.autoscale import Autoscale, Rules
@@ -138,7 +138,7 @@ class Coordinator:
         self._restart_at_s: float | None = None
         self._suspects = Suspects()
         self._opened: dict[int, dict[str, Any]] = {}
-        self._started_s = time.monotonic()
+        self._started_s = clock.monotonic_s()
         self._tally = Tally(plan, place, splits, self._started_s)
         self._listen, self._key = listen, key
         self._peers: dict[int, Peer] = {}
@@ -212,7 +212,7 @@ class Coordinator:
             self._poller.register(wake_read, zmq.POLLIN)
             self._stderr = Stderr(self._poller, self._event)
             self._stderr.listen(self._workers.processes)
-            look_s = time.monotonic()
+            look_s = clock.monotonic_s()
             while self._summary is None:
                 for ready, _ in self._poller.poll(self._tick_ms):
                     if ready in self._lines.sockets:
@@ -228,9 +228,9 @@ class Coordinator:
                         wake_read.recv(64)
                         self._handle(core.StopRequested())
                 if self._restart_at_s is None:
-                    self._handle(core.Tick(int(time.monotonic() * 1000)))
-                if (time.monotonic() - look_s) * 1000 >= LOOK_EVERY_MS:
-                    look_s = time.monotonic()
+                    self._handle(core.Tick(int(clock.monotonic_s() * 1000)))
+                if (clock.monotonic_s() - look_s) * 1000 >= LOOK_EVERY_MS:
+                    look_s = clock.monotonic_s()
                     self._look(look_s)
             self._door.close(GOODBYE_MS)
             self._hosts.end_all("")
@@ -299,7 +299,7 @@ class Coordinator:
 
     def status(self) -> dict[str, Any]:
         """How the run stands."""
-        snapshot = self._tally.snapshot(self._core.phase.value, time.monotonic())
+        snapshot = self._tally.snapshot(self._core.phase.value, clock.monotonic_s())
         return {
             **asdict(snapshot),
             "placement": placed(self._core.placement),
@@ -368,7 +368,7 @@ class Coordinator:
                 continue  # from a worker that has been replaced
             if index not in self._heard_s:
                 continue  # it has left
-            self._heard_s[index] = time.monotonic()
+            self._heard_s[index] = clock.monotonic_s()
             self._take(index, peer, pickle.loads(packed))
         refused = self._lines.refused()
         if refused and not self._refused:
@@ -399,7 +399,7 @@ class Coordinator:
                 self._moves.append(message)
                 self._handle(core.MovedIn(worker, version))
             case control.Passed(barrier, stats, part, splits, counted):
-                stats.monotonic_s = time.monotonic()
+                stats.monotonic_s = clock.monotonic_s()
                 self._tally.report(stats)
                 if counted is not None:
                     self._tally.cut(counted)
@@ -418,7 +418,7 @@ class Coordinator:
             case control.Said(line):
                 self._event(line)
             case control.WorkerStats():
-                message.monotonic_s = time.monotonic()  # another machine has another clock
+                message.monotonic_s = clock.monotonic_s()  # another machine has another clock
                 before = self._tally.now.get(worker)
                 self._tally.report(message)
                 if before is not None and message.moved_keys != before.moved_keys:
@@ -521,7 +521,7 @@ class Coordinator:
             self._hosts.spawn(host, start.workers, self._core.attempt)
         else:
             self._workers.spawn(start.workers, self._core.attempt)
-        self._heard_s |= dict.fromkeys(start.workers, time.monotonic())
+        self._heard_s |= dict.fromkeys(start.workers, clock.monotonic_s())
         self._stderr.listen(self._workers.processes)
 
     def _share_splits(self, after: Placement) -> None:
@@ -556,10 +556,10 @@ class Coordinator:
             case core.ChangeBegun(_, before, after):
                 joins = sorted(set(after.workers) - set(before.workers))
                 leaves = sorted(set(before.workers) - set(after.workers))
-                self._change_began_s = time.monotonic()
+                self._change_began_s = clock.monotonic_s()
                 self._event(say_change(joins, leaves))
             case core.ChangeOver(_, "") if self._moves:
-                seconds = time.monotonic() - self._change_began_s
+                seconds = clock.monotonic_s() - self._change_began_s
                 self._event(say_moved(self._moves, seconds))
                 self._moves.clear()
             case core.ChangeOver(_, why_not) if why_not:
@@ -602,7 +602,7 @@ class Coordinator:
         back = f"checkpoint {latest.checkpoint}" if latest and latest.checkpoint else "the start"
         keys = f" ({sum(latest.keys.values())} keys)" if latest and latest.keys else ""
         self._event(f"{why}: all workers start again from {back}{keys}")
-        self._restart_at_s = time.monotonic() + delay_ms / 1000
+        self._restart_at_s = clock.monotonic_s() + delay_ms / 1000
         if not delay_ms:
             self._respawn()
 
@@ -619,15 +619,15 @@ class Coordinator:
         self._tally.place = place = self._core.placement
         here = self._hosts.respawn(place.workers, self._core.attempt)
         self._workers.respawn(here, self._core.attempt)
-        self._heard_s = dict.fromkeys(place.workers, time.monotonic())
+        self._heard_s = dict.fromkeys(place.workers, clock.monotonic_s())
         self._stderr.listen(self._workers.processes)
 
     def _end(self, outcome: str, error: dict[str, Any] | None) -> None:
         if error is None:
             error = exceeded(self._plan, self._tally.errors, self._tally.messages_read, ended=True)
             outcome = "failed" if error else outcome
-        seconds = time.monotonic() - self._started_s
-        self._view.update(self._tally.snapshot(outcome, time.monotonic()))
+        seconds = clock.monotonic_s() - self._started_s
+        self._view.update(self._tally.snapshot(outcome, clock.monotonic_s()))
         self._summary = self._tally.summary(outcome, seconds, error)
 
     def _send(self, worker: int, message: Any) -> None:
@@ -640,7 +640,7 @@ class Coordinator:
                 self._send(worker, message)
 
     def _event(self, line: str) -> None:
-        self._tally.events.append((time.monotonic() - self._started_s, line))
+        self._tally.events.append((clock.monotonic_s() - self._started_s, line))
         self._view.event(line)
 
     # Looking

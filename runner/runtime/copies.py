@@ -9,12 +9,12 @@ of Virtual Machines", NSDI 2005.)
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from roo import clock
 from roo.core.batch import Header, Kind
 from roo.core.placement import Placement
 from roo.core.slicing import moved
@@ -192,7 +192,7 @@ class Copies:
         self._told = joins or not takers
         self._coming: deque[tuple[Header, list[bytes]]] = deque()
         self._out: dict[str, Outgoing] = {}
-        self._begun_s = time.monotonic()
+        self._begun_s = clock.monotonic_s()
         self._touch_before = stages.touch
         if takers and not joins:
             elsewhere = after.table.elsewhere(worker)
@@ -243,11 +243,11 @@ class Copies:
 
     def step(self) -> None:
         """A slice of the work."""
-        end_s = time.monotonic() + SLICE_S
+        end_s = clock.monotonic_s() + SLICE_S
         self.take_in(end_s)
         for state in self._out:
             while self.parcels.may_give and self._has_more(state):
-                if not self._copy_some(state) or time.monotonic() > end_s:
+                if not self._copy_some(state) or clock.monotonic_s() > end_s:
                     return
 
     def _copy_some(self, state: str) -> bool:
@@ -318,7 +318,7 @@ class Copies:
 
     def take_in(self, end_s: float) -> None:
         """Some of what has come."""
-        while self._coming and time.monotonic() < end_s:
+        while self._coming and clock.monotonic_s() < end_s:
             self._take_in(*self._coming.popleft())
 
     def take_in_all(self) -> None:

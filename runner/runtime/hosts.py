@@ -5,13 +5,13 @@ from __future__ import annotations
 import pickle
 import platform
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import roo
+from roo import clock
 from roo.plan.model import Plan
 from roo.runtime.digests import digests, modules_of
 from roo.runtime.lines import Peer
@@ -127,7 +127,7 @@ class Hosts:
         """Take in what a machine says."""
         host = self._hosts.get(peer)
         if host is not None:
-            host.heard_s = time.monotonic()
+            host.heard_s = clock.monotonic_s()
         match message:
             case HostHello():
                 self._hello(peer, message)
@@ -154,7 +154,9 @@ class Hosts:
         if self._checkpoints is not None:
             token = self._token
             (self._checkpoints / "host-token").write_text(token)
-        self._hosts[peer] = Host(peer, hello.name, hello.address, hello.workers, time.monotonic())
+        self._hosts[peer] = Host(
+            peer, hello.name, hello.address, hello.workers, clock.monotonic_s()
+        )
         self._say(peer, HostWelcome(
             self._plan.spec.name, digests(modules_of(self._plan)),
             self._checkpoints, token, self._plan.spec.cluster.timeout_s,

@@ -17,12 +17,12 @@ for itself.
 from __future__ import annotations
 
 import pickle
-import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from roo import clock
 from roo.core.batch import Batch, Header, Kind
 from roo.items import pack_items, unpack_items
 from roo.runtime.copies import SHARE_OF_TAKING_IN, Copies
@@ -120,7 +120,7 @@ class Move:
         self._owner_after = copies.owner_after
         self._to_try: set[What] = set()
         self._tried_s = 0.0
-        self._begun_s = time.monotonic()
+        self._begun_s = clock.monotonic_s()
         self._waiting_since_s: dict[What, float] = {}
         self.splits_came = False
         self._keys_in = self.keys_out = 0
@@ -212,12 +212,12 @@ class Move:
 
     def step(self) -> None:
         """A slice of the work."""
-        end_s = time.monotonic() + SLICE_S
-        while self._coming and time.monotonic() < end_s:
+        end_s = clock.monotonic_s() + SLICE_S
+        while self._coming and clock.monotonic_s() < end_s:
             self._take_in(*self._coming.popleft())
         self._copies.take_in(end_s)
         self._answer()
-        while self._notes.left and self._is_done and time.monotonic() < end_s:
+        while self._notes.left and self._is_done and clock.monotonic_s() < end_s:
             self._notes.tidy()
         for state, slices in [] if self._behind else list(self._going.items()):
             while self._parcels.may_give:
@@ -227,7 +227,7 @@ class Move:
                     break
                 taker, keys = part
                 self._give(state, taker, keys)
-                if time.monotonic() > end_s:
+                if clock.monotonic_s() > end_s:
                     return
         self._tidy(end_s)
 
@@ -235,14 +235,14 @@ class Move:
         """Keys that have gone are let go of, and copies that count taken over."""
         for state, gone in self._gone.items():
             states, rest = self._stages.states[state], self._rest[state]
-            while gone and time.monotonic() < end_s:
+            while gone and clock.monotonic_s() < end_s:
                 keys = [key for key in gone.pop() if key in states and key not in rest]
                 self._stages.moving(state, keys)  # a snapshot has them as they were at the cut
                 for key in keys:
                     del states[key]
                 self.keys_out += len(keys)
         for state, usable in self._usable.items():
-            while usable and time.monotonic() < end_s:
+            while usable and clock.monotonic_s() < end_s:
                 copies = self._copies.came[state][usable[0]]
                 self._take_over(state, usable[0], list(islice(copies, TIDY_KEYS)))
                 if not copies:
@@ -363,7 +363,7 @@ class Move:
             self._awaits[what].discard(header.sender)
             self.notes[what] = pickle.loads(frames[0])
             self._to_try.add(what)
-            self._try_again(time.monotonic())
+            self._try_again(clock.monotonic_s())
         elif header.kind is Kind.STATES and len(frames) > 2:
             # The answer to a question: messages wait for these. Of a key that was not there any
             # more the state may be among those that have come and have not been taken in yet.
@@ -400,7 +400,7 @@ class Move:
         if header.kind is Kind.STATES_END:
             self._awaits[what].discard(header.sender)
             self._to_try.add(what)
-            self._try_again(time.monotonic())
+            self._try_again(clock.monotonic_s())
             return
         keys, states = unpack(name, frames)
         self._stages.moving(name, keys)
@@ -423,7 +423,7 @@ class Move:
             self._name_behind()
         if not self._to_ask and not self._to_try:
             return
-        now_s = time.monotonic()
+        now_s = clock.monotonic_s()
         if self._to_ask and now_s >= self._ask_at_s:
             to_ask, self._to_ask = self._to_ask, {}
             for state, keys in to_ask.items():
@@ -444,7 +444,7 @@ class Move:
             dues_s.append(self._ask_at_s)
         if self._to_try:
             dues_s.append(self._tried_s + TRY_AGAIN_EVERY_S)
-        return max(0.0, (min(dues_s) - time.monotonic()) * 1000) if dues_s else -1.0
+        return max(0.0, (min(dues_s) - clock.monotonic_s()) * 1000) if dues_s else -1.0
 
     def _try_again(self, now_s: float) -> None:
         whats, self._to_try = self._to_try, set()
@@ -499,12 +499,12 @@ class Move:
         new -= self._asked[state]
         if new:
             if not self._to_ask:
-                self._ask_at_s = time.monotonic() + ASK_AFTER_S
+                self._ask_at_s = clock.monotonic_s() + ASK_AFTER_S
             self._to_ask.setdefault(state, []).extend(new)
 
     def waiting(self, what: What, batch: Batch, payload: Any, messages: int = 0) -> Batch:
         """A part of a batch as one that waits."""
-        self._waiting_since_s.setdefault(what, time.monotonic())
+        self._waiting_since_s.setdefault(what, clock.monotonic_s())
         header = batch.header
         count = messages or len(payload.keys)
         cost = header.cost_bytes * count // max(header.messages, 1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from roo import api, connectors
+from roo import api, clock, connectors
 from roo.plan.resolve import resolve
 from roo.runtime.failures import Failures, RunFailure, plain, render, say, shorten, users_frames
 from roo.runtime.latency import Histogram
@@ -113,7 +112,7 @@ class Outlet:
         if self.sink.takes_bytes:
             self.bytes_written += len(data)
         if read_ns:
-            self._latency.add(time.monotonic_ns() - read_ns, messages)
+            self._latency.add(clock.monotonic_ns() - read_ns, messages)
 
     def _plugin_failure(self, error: Exception, data: Any) -> RunFailure:
         return RunFailure(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from roo import api
+from roo import api, clock
 from roo.api import ConnectorError, Read, Reader, Split
 from roo.plan.model import Plan
 from roo.runtime.failures import RunFailure, render, say, shorten, users_frames
@@ -95,7 +94,7 @@ class Readers:
                 self.ended.add(split)
         elif self._readers[split].fileno() is None:
             wait_s = self._readers[split].ready_in_ms() / 1000
-            self._retry_at_s[split] = time.monotonic() + wait_s
+            self._retry_at_s[split] = clock.monotonic_s() + wait_s
         return read
 
     def positions(self) -> dict[int, tuple[int | None, bool]]:
@@ -110,7 +109,7 @@ class Readers:
         """Of the idle splits without a descriptor: those to ask again now, and the wait in ms
         until the next one is due (-1: none is waiting).
         """
-        now_s = time.monotonic()
+        now_s = clock.monotonic_s()
         waits = {s: at - now_s for s, at in self._retry_at_s.items() if s in idle}
         ready = [split for split, wait_s in waits.items() if wait_s <= 0]
         for split in ready:

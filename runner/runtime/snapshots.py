@@ -13,12 +13,12 @@ for ten.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
+from roo import clock
 from roo.checkpoint.blocks import BlockWriter, FileInfo, Group
 from roo.checkpoint.encoding import StateEncoder
 from roo.runtime.failures import RunFailure, shorten
@@ -178,14 +178,14 @@ class Snapshots:
 
     def slice(self, away_s: float = 0.0) -> None:
         """Encode for a while. away_s: how long batches have had."""
-        begun_s = time.monotonic()
+        begun_s = clock.monotonic_s()
         end_s = begun_s + min(max(SLICE_S, away_s), SLICE_S_MAX)
         for state, cut in self._cuts.items():
             while cut.waiting.left:
                 if self._queue.qsize() > QUEUE_BLOCKS_MAX:
                     return
                 self._encode(state, cut, cut.waiting.some(cut.keys_at_once))
-                now_s = time.monotonic()
+                now_s = clock.monotonic_s()
                 if now_s - begun_s < GROUP_S:
                     cut.keys_at_once = min(2 * cut.keys_at_once, GROUP_KEYS_MAX)
                 elif now_s - begun_s > 2 * GROUP_S:

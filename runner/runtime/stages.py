@@ -23,6 +23,7 @@ from roo.runtime.failures import (
     shorten,
 )
 from roo.runtime.hot_keys import HotKeys
+from roo.runtime.keyed_states import KeyedStates
 from roo.runtime.lanes import Lanes
 from roo.runtime.loops import Code, generate, identifier
 from roo.runtime.payload import ATOMS, Keyed, copied
@@ -43,11 +44,11 @@ class Made(NamedTuple):
 class Stages:
     """Every stage of a plan on one worker, with the states it owns.
 
-    place: who owns what, for each stage, as they turn over one by one. states: state name -> key ->
-    state object. state_at: the state that a stage works on. touch: told of the keys of a batch
-    before it runs, where checkpoints are kept. keys_at_once: of so many at most; between_parts:
-    called where a batch had more. items: sink name -> what was emitted and not yet taken, still
-    messages (or what `encode` returned).
+    place: who owns what, for each stage, as they turn over one by one. keyed: state name -> its
+    states; states: the same -> key -> state object. state_at: the state that a stage works on.
+    touch: told of the keys of a batch before it runs, where checkpoints are kept. keys_at_once: of
+    so many at most; between_parts: called where a batch had more. items: sink name -> what was
+    emitted and not yet taken, still messages (or what `encode` returned).
     """
 
     def __init__(self, plan: Plan, worker: int, place: Placement) -> None:
@@ -56,7 +57,8 @@ class Stages:
         self.place = [place] * len(plan.stages)
         self.code = generate(plan)
         self.failures = Failures(plan, worker, self.code, self._set_aside)
-        self.states: dict[str, dict[Any, Any]] = {s.name: {} for s in plan.spec.states}
+        self.keyed = {s.name: KeyedStates(s.name) for s in plan.spec.states}
+        self.states = {name: keyed.objects for name, keyed in self.keyed.items()}
         self.touch: Callable[[str, list[Any]], None] | None = None
         self.keys_at_once = NO_LIMIT
         self.between_parts: Callable[[], None] = lambda: None
@@ -213,13 +215,13 @@ class Stages:
         """A function that makes, keeps and returns the state of a new key."""
         factory = resolve(spec.factory)
         takes_key = spec.factory in self.plan.takes_key
-        states = self.states[spec.name]
+        keep = self.keyed[spec.name].create
 
         def create(key: Any) -> Any:
             state = factory(key=key) if takes_key else factory()
             if state is None:
                 raise TypeError(f"{spec.factory} returned None; a factory returns the new state")
-            states[key] = state
+            keep(key, state)
             return state
 
         return create

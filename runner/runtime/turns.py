@@ -8,7 +8,7 @@ cores taken. It is not put off where nothing flows.
 
 from __future__ import annotations
 
-import time
+from roo import clock
 
 LATE = 4
 """How many times as long as a slice the next one is put off where only sources and sinks ran."""
@@ -28,7 +28,7 @@ SHARE_LEAST, SHARE_HALVED_EVERY_S = 3.0, 10.0
 
 def share_since(share: float, begun_s: float) -> float:
     """What is left of a share, as many times as a slice is long, of a change that began then."""
-    halved = int((time.monotonic() - begun_s) / SHARE_HALVED_EVERY_S)
+    halved = int((clock.monotonic_s() - begun_s) / SHARE_HALVED_EVERY_S)
     return max(share / 2.0 ** min(halved, 10), SHARE_LEAST)
 
 
@@ -68,13 +68,13 @@ class Turns:
         """How long until the slice that has been put off, 0.0 where that is due by now; None: none
         has been, the last one was made a moment ago.
         """
-        left_ms = (self._due_s - time.monotonic()) * 1000
+        left_ms = (self._due_s - clock.monotonic_s()) * 1000
         is_to_come = self._has_run or self._is_put_off or left_ms > 0
         return max(0.0, left_ms) if is_to_come else None
 
     def took(self, begun_s: float, share: float) -> None:
         """A slice is over. share: how many times as long is for batches now."""
-        self._ended_s = now_s = time.monotonic()
+        self._ended_s = now_s = clock.monotonic_s()
         self._within_s = now_s + SHARE_WITHIN * (now_s - begun_s)
         self._after_s = now_s + share * (now_s - begun_s)
         self._late_s = self._after_s + LATE * (now_s - begun_s)

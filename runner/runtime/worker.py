@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from roo import api
+from roo import api, clock
 from roo.core.batch import Batch, Header, Kind, Origin, Output
 from roo.core.worker import (
     Aligned,
@@ -231,7 +230,7 @@ class Worker:
         while True:
             if self.data.has_come:
                 self._receive()
-            if time.monotonic() >= self._obey_at_s and self._obey():
+            if clock.monotonic_s() >= self._obey_at_s and self._obey():
                 return
             if changing.move is not None:
                 changing.move.tend()
@@ -272,7 +271,7 @@ class Worker:
 
     def _obey(self) -> bool:
         """Take in the coordinator's messages; whether it said exit."""
-        self._obey_at_s = time.monotonic() + OBEY_EVERY_S
+        self._obey_at_s = clock.monotonic_s() + OBEY_EVERY_S
         while (message := self.control.receive()) is not None:
             if type(message) is control.Exit:
                 return True
@@ -311,7 +310,7 @@ class Worker:
 
     def _wait(self) -> None:
         """Nothing to do until a batch, credit, a command or a source's data arrives."""
-        began_s = self._waits_since_s = time.monotonic()
+        began_s = self._waits_since_s = clock.monotonic_s()
         idle = self.core.idle_splits if self.core.may_read else frozenset()
         ready, wait_ms = self.readers.due(idle)
         if not ready:
@@ -332,7 +331,7 @@ class Worker:
             for fileno in watched:
                 self._poller.unregister(fileno)
         self._waits_since_s = None
-        self._waited_s += time.monotonic() - began_s
+        self._waited_s += clock.monotonic_s() - began_s
         for split in ready:
             self._perform(SplitReady(split))
 
@@ -361,7 +360,7 @@ class Worker:
         origin = Origin(self.readers.source_index[source], split, read.start, read.offset)
         header = Header(
             Kind.BATCH, self.worker, -1, 0, self.core.table_version, self.core.attempt, -1,
-            time.monotonic_ns(), messages, max(read.bytes_read, 32 * messages), origin,
+            clock.monotonic_ns(), messages, max(read.bytes_read, 32 * messages), origin,
         )  # fmt: skip
         self.failures.origin = origin
         self.failures.locate = read.locate
@@ -502,7 +501,7 @@ class Worker:
     def _go_on_in_slices(self) -> None:
         """A slice of a checkpoint and of a move, if it is time."""
         self.changing.go_on_with_copies()
-        begun_s = time.monotonic()
+        begun_s = clock.monotonic_s()
         if not self._turns.is_due(begun_s):
             return
         move, share = self.changing.move, self._share_of_batches
@@ -520,7 +519,7 @@ class Worker:
     def _go_on_within_batch(self) -> None:
         """The same between the parts of a batch, of a checkpoint alone."""
         assert self.checkpoint is not None
-        begun_s = time.monotonic()
+        begun_s = clock.monotonic_s()
         if self.changing.move is None and self._turns.is_due_within(begun_s):
             self.checkpoint.slice(self._turns.away_s(begun_s))
             self._turns.took(begun_s, self._share_of_batches)
@@ -535,7 +534,7 @@ class Worker:
 
     def stats(self) -> control.WorkerStats:
         """Everything counted so far. Also called by the watchdog's thread."""
-        readers, failures, now_s = self.readers, self.failures, time.monotonic()
+        readers, failures, now_s = self.readers, self.failures, clock.monotonic_s()
         waits_since_s = self._waits_since_s
         moved_keys, moved_bytes = self.changing.progress
         return control.WorkerStats(

@@ -13,7 +13,7 @@ from roo.runtime.turns import FLOWS_S, LATE, SHARE_WITHIN, Turns
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 100.0
-        monkeypatch.setattr(turns.time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(turns.clock, "monotonic_s", lambda: self.now_s)
 
 
 @pytest.fixture
