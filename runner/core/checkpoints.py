@@ -17,10 +17,6 @@ from roo.core.table import RING, Table
 SINGLE = "single"
 """Under which a sink with a single writer is noted, whichever worker that is."""
 
-AT_START = 0
-"""The number of the first manifest of a pipeline, written before the first message."""
-
-
 # What a worker reports
 
 
@@ -177,7 +173,11 @@ class Pipeline:
 
 
 def first_manifest(
-    pipeline: Pipeline, place: Placement, opened: Mapping[int, Mapping[str, Any]], written_at: str
+    pipeline: Pipeline,
+    place: Placement,
+    number: int,
+    opened: Mapping[int, Mapping[str, Any]],
+    written_at: str,
 ) -> Manifest:
     """The one before the first message. opened: by worker and sink what open writers noted.
 
@@ -185,7 +185,7 @@ def first_manifest(
     content, nor a folder that has lost its manifests from one that never had any.
     """
     return Manifest(
-        AT_START, pipeline.name, pipeline.fingerprint, pipeline.shape, written_at,
+        number, pipeline.name, pipeline.fingerprint, pipeline.shape, written_at,
         len(place.workers), place.table, _positions(pipeline, {}), (), pipeline.state_versions,
         _by_sink(pipeline, opened),
     )  # fmt: skip
