@@ -204,8 +204,8 @@ class Sink:
     def sync(self) -> None:
         """Make all that was written before the last `prepare` durable. Called on another thread,
         while writing goes on. Raises ConnectorError or OSError where that fails. What was written
-        may be gone then, whatever a second try says: so this writer ends, all that is called after
-        that but `write` and `close` must fail, and the next attempt goes back to the checkpoint.
+        may be gone then, whatever a second try would say: Roo has nothing more prepared, synced or
+        committed by this writer, and the next attempt goes back to the checkpoint.
         """
 
     def commit(self, noted: Any) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WORKER = "{worker}"
 
 _HINTS = {
+    errno.ENOENT: "its folder is gone: let nothing else touch it while a run writes to it",
     errno.ENOSPC: "the disk is full: free some space, or write elsewhere",
     errno.EDQUOT: "the quota is used up: free some space, or write elsewhere",
     errno.EACCES: "see the owner and mode of the file and its folder, or write elsewhere",
@@ -50,7 +51,6 @@ class FileSink(Sink):
         self.single_writer = WORKER not in self._path
         self.rolls_back = self._may_be_plain()
         self._output: Output | None = None
-        self._lost: ConnectorError | None = None
 
     def _may_be_plain(self) -> bool:
         try:
@@ -106,23 +106,19 @@ class FileSink(Sink):
 
     def flush(self) -> None:
         with self._errors():
-            self._unlost.flush()
+            self._opened.flush()
 
     def prepare(self) -> Any:
         with self._errors():
-            return self._unlost.prepare()
+            return self._opened.prepare()
 
     def sync(self) -> None:
-        try:
-            with self._errors():
-                self._unlost.sync()
-        except ConnectorError as error:
-            self._lost = error
-            raise
+        with self._errors():
+            self._opened.sync()
 
     def commit(self, noted: Any) -> None:
         with self._errors():
-            self._unlost.commit(noted)
+            self._opened.commit(noted)
 
     def rollback(self, noted: Any) -> None:
         with self._errors():
@@ -134,8 +130,6 @@ class FileSink(Sink):
             return
         with self._errors():
             try:
-                if self._lost is not None:
-                    raise self._lost
                 output.finish()
             finally:
                 output.let_go()
@@ -144,15 +138,6 @@ class FileSink(Sink):
     def _opened(self) -> Output:
         assert self._output is not None
         return self._output
-
-    @property
-    def _unlost(self) -> Output:
-        """Once a sync has failed nobody knows what is on the disk: a second one that succeeds does
-        not mean that it is all there.
-        """
-        if self._lost is not None:
-            raise self._lost
-        return self._opened
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

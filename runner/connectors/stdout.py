@@ -21,8 +21,6 @@ class StdoutSink(Sink):
     synced. A reader that goes away before it has read everything has ended the run.
     """
 
-    _lost: ConnectorError | None = None
-
     def open(self, context: Context) -> None:
         self._fd = int(self.options.get("fd", 1))
         if self.header:
@@ -32,19 +30,10 @@ class StdoutSink(Sink):
         with self._errors():
             write_all(self._fd, data)
 
-    def prepare(self) -> Any:
-        if self._lost is not None:
-            raise self._lost
-
     def sync(self) -> None:
-        self.prepare()
-        try:
-            with self._errors():
-                if stat.S_ISREG(disk.fstat(self._fd).st_mode):
-                    disk.fsync(self._fd)
-        except ConnectorError as error:
-            self._lost = error  # for good: a second sync would not tell what the first has lost
-            raise
+        with self._errors():
+            if stat.S_ISREG(disk.fstat(self._fd).st_mode):
+                disk.fsync(self._fd)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
