@@ -130,7 +130,7 @@ class Checkpoint:
         if not self._syncing:
             self._syncing = True
             self._stages.keys_at_once = NO_LIMIT
-            snapshots.sync([outlet.sink for outlet in self._outlets.values()])
+            snapshots.sync(self._outlets.values())
         return snapshots.part(self._splits, self._noted) if snapshots.synced else None
 
     def wait_ms(self) -> float:

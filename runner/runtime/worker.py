@@ -205,7 +205,7 @@ class Worker:
 
     def _roll_back_the_gone(self, resume: Manifest) -> None:
         """Files of workers that this run has had, or the one before it, and has no more."""
-        from roo.runtime.resume import knows, noted_by
+        from roo.runtime.resume import has_left, knows, noted_by
 
         for spec in self.plan.spec.sinks:
             if spec.name not in self.plan.stage_of:
@@ -213,6 +213,8 @@ class Worker:
                     sink = make_sink(spec)
                     if not sink.rolls_back or not knows(resume, spec.name, gone):
                         continue
+                    if not sink.commits and has_left(resume, gone):
+                        continue  # its file is as it noted it, and may be on another machine
                     sink.open(replace(self._context, name=spec.name, worker=gone, resumes=True))
                     sink.rollback(noted_by(resume, spec.name, gone))
                     sink.close()
