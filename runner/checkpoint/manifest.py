@@ -11,9 +11,10 @@ from typing import Any
 from xxhash import xxh3_64_hexdigest
 
 from roo.checkpoint.blocks import Damaged, FileInfo
+from roo.core.position import Position
 from roo.core.table import Table
 
-VERSION = 1
+VERSION = 2
 
 
 class OtherFormat(Damaged):
@@ -22,7 +23,7 @@ class OtherFormat(Damaged):
 
 @dataclass(frozen=True)
 class SplitPosition:
-    """Where a split of a source stood. offset: None before its first message. ended: read out."""
+    """A split of a source, and where it stood: what `api.Split` has, and a `Position`."""
 
     source: str
     name: str
@@ -30,6 +31,12 @@ class SplitPosition:
     size_bytes: int | None
     offset: int | None
     ended: bool
+    memory: Any
+
+    @property
+    def position(self) -> Position:
+        """Where it stood."""
+        return Position(self.offset, self.ended, self.memory)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from roo.checkpoint.blocks import FileInfo
 from roo.checkpoint.folder import Folder
 from roo.checkpoint.manifest import Chain, Manifest, SplitPosition
 from roo.core.placement import Placement
+from roo.core.position import START
 from roo.plan.model import Plan
 from roo.runtime.resume import SINGLE, own_chains
 from roo.runtime.snapshots import Part
@@ -156,7 +157,7 @@ class Commits:
             table=table,
             splits=tuple(
                 SplitPosition(source, split.name, dict(split.options), split.size_bytes,
-                              *positions.get(index, (None, False)))
+                              *positions.get(index, START))
                 for index, (source, split) in self._splits.items()
             ),
             chains=tuple(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from roo.api import Split
 from roo.core.placement import Placement
+from roo.core.position import Position
 from roo.plan.model import Plan
 from roo.runtime.suspects import Suspicion
 from roo.runtime.transport import Address
@@ -42,14 +43,14 @@ class Ended(NamedTuple):
 
 class Passed(NamedTuple):
     """A barrier has passed every stage and the sinks are flushed. part: what is durable of a
-    checkpoint; None where none is kept. splits: their offsets at the cut. counted: what had been
+    checkpoint; None where none is kept. splits: where they stood at the cut. counted: what had been
     counted there, of each stage as it was cut.
     """
 
     barrier: int
     stats: WorkerStats
     part: Part | None
-    splits: dict[int, tuple[int | None, bool]]
+    splits: dict[int, Position]
     counted: WorkerStats | None = None
 
 
@@ -196,9 +197,9 @@ class Barrier(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """After a change: the splits that come to this worker, with their offsets."""
+    """After a change: the splits that come to this worker, and where they stand."""
 
-    positions: dict[int, int | None]
+    positions: dict[int, Position]
 
 
 class Left(NamedTuple):

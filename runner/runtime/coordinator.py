@@ -20,6 +20,7 @@ from roo.core.autoscale import Autoscale, Rules
 from roo.core.changes import Asked
 from roo.core.coordinator import CoordinatorCore
 from roo.core.placement import Placement
+from roo.core.position import Position
 from roo.core.run_events import Phase
 from roo.plan.model import Plan
 from roo.runtime import control
@@ -132,7 +133,7 @@ class Coordinator:
             bound=frozenset(i for i, (name, _) in splits.items() if self._kind(name) == "stdin"),
         )
         self._joining: core.Start | None = None
-        self._offsets: dict[int, tuple[int | None, bool]] = {}
+        self._positions: dict[int, Position] = {}
         self._moves: list[control.MovedIn] = []
         self._change_began_s = 0.0
         self._restart_at_s: float | None = None
@@ -403,7 +404,7 @@ class Coordinator:
                 self._tally.report(stats)
                 if counted is not None:
                     self._tally.cut(counted)
-                self._offsets |= splits
+                self._positions |= splits
                 if self._commits is not None and part is not None:
                     self._commits.take(worker, part)
                 self._handle(core.BarrierReported(worker, barrier))
@@ -503,7 +504,7 @@ class Coordinator:
     def _open_barrier(self, effect: core.OpenBarrier) -> None:
         if self._commits is not None:
             self._commits.begin()
-        self._offsets.clear()
+        self._positions.clear()
         self._moves.clear()
         for worker in self._core.placement.workers:
             self._send(worker, control.Barrier(*effect))
@@ -528,7 +529,7 @@ class Coordinator:
         before = self._core.placement
         for worker in after.workers:
             new = set(after.splits_of(worker)).difference(before.splits_of(worker))
-            positions = {split: self._offsets[split][0] for split in sorted(new)}
+            positions = {split: self._positions[split] for split in sorted(new)}
             self._send(worker, control.Splits(positions))
 
     def _dismiss(self, workers: tuple[int, ...], why: str) -> None:

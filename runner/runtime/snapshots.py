@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from roo import clock
 from roo.checkpoint.blocks import BlockWriter, FileInfo, Group
 from roo.checkpoint.encoding import StateEncoder
+from roo.core.position import Position
 from roo.runtime.failures import RunFailure, shorten
 from roo.runtime.keys_in_turn import (
     SMALL_BYTES,
@@ -62,11 +63,11 @@ class StatePart(NamedTuple):
 class Part(NamedTuple):
     """One worker's part of a checkpoint. error: why it could not be written, or "".
 
-    splits: index -> (offset, ended). sinks: what each open writer noted.
+    splits: by index. sinks: what each open writer noted.
     """
 
     barrier: int
-    splits: dict[int, tuple[int | None, bool]]
+    splits: dict[int, Position]
     sinks: dict[str, Any]
     states: dict[str, StatePart]
     by_pickle: tuple[str, ...]
@@ -230,7 +231,7 @@ class Snapshots:
         """Whether everything is durable (or has failed to become it)."""
         return self._synced.is_set()
 
-    def part(self, splits: dict[int, tuple[int | None, bool]], sinks: dict[str, Any]) -> Part:
+    def part(self, splits: dict[int, Position], sinks: dict[str, Any]) -> Part:
         """What to report. Ends the checkpoint here; `settle` is still to come."""
         assert self._barrier is not None
         self._last = {

@@ -49,7 +49,7 @@ def manifest(number: int = 1, table: Table | None = None, **more: Any) -> Manife
         "written_at": "2026-11-23T10:00:00+00:00",
         "workers": 2,
         "table": table or Table.equal(2),
-        "splits": (SplitPosition("a", "in.txt", {"path": "in.txt"}, 100, 7, False),),
+        "splits": (SplitPosition("a", "in.txt", {"path": "in.txt"}, 100, 7, False, {"a": 1}),),
         "chains": (),
         "state_versions": {"s": 1},
         "sinks": {"out": {"single": {"size_bytes": 3}}},
@@ -190,10 +190,10 @@ def test_a_manifest_of_another_release_is_no_damage(
     """It is not passed over: an older checkpoint would undo what it holds."""
     folder = Folder(tmp_path)
     folder.commit(manifest(1))
-    monkeypatch.setattr("roo.checkpoint.manifest.VERSION", 2)
+    monkeypatch.setattr("roo.checkpoint.manifest.VERSION", 99)
     folder.commit(manifest(2))
     monkeypatch.undo()
-    with pytest.raises(OtherFormat, match="format 2, and this Roo reads format 1"):
+    with pytest.raises(OtherFormat, match="format 99, and this Roo reads format 2"):
         folder.newest_intact()
 
 
