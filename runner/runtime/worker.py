@@ -44,6 +44,7 @@ from roo.runtime import control
 from roo.runtime.changing import Changing
 from roo.runtime.failures import PoisonMessage, RunFailure, plain
 from roo.runtime.latency import Histogram
+from roo.runtime.machine import machine
 from roo.runtime.outlets import Outlet, make_sink
 from roo.runtime.outputs import Outputs, unreadable
 from roo.runtime.payload import Keyed
@@ -117,7 +118,9 @@ class Worker:
         )
         self._keyed = {e.index: e.to_stage not in self._sink_at for e in plan.exchanges}
         self._context = api.Context(
-            plan.spec.name, "", assignment.worker, len(place.workers), self._log
+            plan.spec.name, "", assignment.worker, len(place.workers), self._log,
+            attempt=assignment.attempt, predecessor_ended=assignment.predecessor_ended,
+            machine=machine(),
         )  # fmt: skip
         self.changing = Changing(
             self.worker, self.stages, self._stages_with, self.outlets, self.readers,
