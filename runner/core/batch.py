@@ -16,8 +16,6 @@ class Kind(IntEnum):
     STATES_TAKEN = 4
     STATES_END = 5
     STATES_WANTED = 6
-    COPIES = 7
-    COPIES_BEHIND = 8
 
 
 class Origin(NamedTuple):
