@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from roo.api import BATCH_BYTES, Codec, Read
+from roo.api import Codec, Read
 from roo.connectors.file_reading import FileReader, failed
 
 FOLLOW_EVERY_MS = 20.0
@@ -38,14 +38,14 @@ class FollowReader(FileReader):
         if self._file is None and not self._open(0):
             return None
         assert self._file is not None
-        data = self._file.read(BATCH_BYTES)
+        data = self._file.read(self.batch_bytes)
         if not data:
             if os.fstat(self._file.fileno()).st_size < self._fed:
                 return self._leave()
             if not self._replaced():
                 return None
             # Its writer may have gone on between our look at the file and at the name.
-            data = self._file.read(BATCH_BYTES)
+            data = self._file.read(self.batch_bytes)
             if not data:
                 return self._leave()
         return self._decode(data, len(data), end=False)

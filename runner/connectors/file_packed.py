@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from roo.api import BATCH_BYTES, Codec, Read
+from roo.api import Codec, Read
 from roo.connectors.file_reading import FileReader, failed, shorter
 
 PACKED_BYTES = 1024
@@ -35,10 +35,10 @@ class PackedReader(FileReader):
 
     def read(self) -> Read | None:
         try:
-            data = self._file.read(BATCH_BYTES)
+            data = self._file.read(self.batch_bytes)
             while data and len(data) <= self._skip_bytes:
                 self._skip_bytes -= len(data)
-                data = self._file.read(BATCH_BYTES)
+                data = self._file.read(self.batch_bytes)
         except Exception as error:  # each library has errors of its own for a torn file
             raise failed(self._path, error) from error
         if self._skip_bytes and not data:

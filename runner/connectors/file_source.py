@@ -122,7 +122,7 @@ class RangeReader(FileReader):
             raise failed(self._path, error) from error
 
     def _read(self) -> Read:
-        data = self._file.read(BATCH_BYTES)
+        data = self._file.read(self.batch_bytes)
         if self._end is None or not data:
             return self._decode(data, len(data), end=not data)
         left = self._end - self._fed

@@ -252,7 +252,7 @@ class Worker:
     def _receive(self) -> None:
         for header, frames in self.data.receive():
             if header.kind is Kind.CREDIT:
-                given = header.messages, header.cost_bytes, header.sequence
+                given = header.messages, header.cost_bytes, header.sequence, header.origin.start
                 self._perform(Credited(header.exchange, header.sender, *given))
             elif header.kind >= Kind.STATES:
                 self.changing.receive(header, frames, self.core.table_version)
@@ -355,7 +355,8 @@ class Worker:
     def _read(self, split: int) -> None:
         source = self.readers.source_of(split)
         self.activity.begin(f"reading {source}")
-        read = self.readers.read(split)
+        begun_s = clock.monotonic_s()
+        read = self.readers.read(split, self.core.read_bytes)
         if read is None:
             self.activity.end()
             self._perform(SplitIdle(split))
@@ -376,11 +377,12 @@ class Worker:
                 self._read_one_by_one(source, read, origin)
             else:
                 self.stages.run_source(source, read.messages)
-        self._ran(0, Batch(header, None))
+        self._ran(0, Batch(header, None), begun_s)
         if read.end:
             self._perform(SplitEnded(split))
 
     def _run_stage(self, work: RunStage) -> None:
+        begun_s = clock.monotonic_s()
         header, payload = work.batch
         self.failures.origin = header.origin
         self.failures.locate = None
@@ -403,7 +405,7 @@ class Worker:
         else:
             self.activity.begin(f"writing sink {sink}")
             self.outlets[sink].write(payload, header.messages, header.read_ns)
-        self._ran(work.stage, work.batch, waiting)
+        self._ran(work.stage, work.batch, begun_s, waiting)
 
     def _note(self, stage: int, origin: Origin) -> None:
         if self._notebook is not None:
@@ -442,7 +444,7 @@ class Worker:
         self.failures.handle(part, error, "step", facts)
         return True
 
-    def _ran(self, stage: int, batch: Batch, waiting: Batch | None = None) -> None:
+    def _ran(self, stage: int, batch: Batch, begun_s: float, waiting: Batch | None = None) -> None:
         """A stage has run a batch, all but what waits: encode and hand over what it made."""
         header = batch.header
         outputs: list[Output] = []
@@ -460,7 +462,8 @@ class Worker:
         self.activity.end()
         if self._notebook is not None:
             self._notebook.end()
-        self._perform(Ran(stage, batch, outputs, waiting))
+        took_ms = (clock.monotonic_s() - begun_s) * 1000
+        self._perform(Ran(stage, batch, outputs, waiting, took_ms))
 
     def _perform(self, event: Event) -> None:
         for effect in self.core.handle(event):
@@ -472,10 +475,10 @@ class Worker:
                 payload = batch.payload  # messages were packed when their size was needed
                 frames = payload if isinstance(payload, list) else frames_of(payload)
                 self.data.send(receiver, batch.header, frames)
-            case GiveCredit(receiver, exchange, messages, cost_bytes, batches):
+            case GiveCredit(receiver, exchange, messages, cost_bytes, batches, window):
                 header = Header(
                     Kind.CREDIT, self.worker, exchange, batches, 0, 0, -1, 0, messages, cost_bytes,
-                    Origin(-1, -1, 0, 0),
+                    Origin(-1, -1, window, 0),
                 )  # fmt: skip
                 self.data.send(receiver, header, [])
             case Aligned(stage, _):

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from roo import connectors
-from roo.api import ConnectorError, Source
-from roo.connectors import file_packed, file_source
+from roo.api import ConnectorError, Reader, Source
+from roo.connectors import file_source
 from tests.connectors.reading import LINES, context, messages_of, reads_of
 
 QUICK = settings(
@@ -57,6 +57,7 @@ def test_splits_together_are_the_file(
     assert sum(s.size_bytes or 0 for s in source.splits()) == len(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(file_source, "BATCH_BYTES", batch_bytes)
+        patch.setattr(Reader, "batch_bytes", batch_bytes)
         assert messages_of(source) == lines_of(content)
 
 
@@ -70,6 +71,7 @@ def test_reading_goes_on_exactly_from_an_offset(
     source = file(path, splits=splits)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(file_source, "BATCH_BYTES", 5)
+        patch.setattr(Reader, "batch_bytes", 5)
         for split in source.splits():
             reads = reads_of(source.open(split, None, LINES, context()))
             expected = [message for read in reads for message in read.messages]
@@ -87,7 +89,7 @@ def test_reading_goes_on_exactly_from_an_offset(
 def test_packed_files_are_read_like_plain_ones(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_packed, "BATCH_BYTES", 100)
+    monkeypatch.setattr(Reader, "batch_bytes", 100)
     content = b"".join(b"line %d\r\n" % i for i in range(200))
     packed = PACK[suffix](content[:1000]) + PACK[suffix](content[1000:])  # as `cat a.gz b.gz`
     path = tmp_path / f"file{suffix}"
