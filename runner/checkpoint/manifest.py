@@ -13,7 +13,7 @@ from xxhash import xxh3_64_hexdigest
 from roo.checkpoint.blocks import Damaged, FileInfo
 from roo.core.table import Table
 
-VERSION = 1
+VERSION = 2
 
 
 class OtherFormat(Damaged):
@@ -36,13 +36,17 @@ class SplitPosition:
 class Chain:
     """The snapshot files of one state from one worker, oldest first: a full one and its deltas.
 
-    intervals: what that worker owned, as (from, to) with `to` exclusive.
+    intervals: what that worker owned at the cut, as (from, to) with `to` exclusive. keys,
+    keys_hash: how many keys it had then, which are those in the files, and the sum of their hashes
+    modulo 2^64 (`core.table.hash_of`).
     """
 
     state: str
     worker: int
     intervals: tuple[tuple[int, int], ...]
     files: tuple[FileInfo, ...]
+    keys: int
+    keys_hash: int
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def to_json(manifest: Manifest) -> str:
     data["table"]["bounds"] = [f"{bound:016x}" for bound in manifest.table.bounds]
     for chain in data["chains"]:
         chain["intervals"] = [[f"{a:016x}", f"{b:016x}"] for a, b in chain["intervals"]]
+        chain["keys_hash"] = f"{chain['keys_hash']:016x}"
     body = json.dumps(data, indent=1, ensure_ascii=False)
     return json.dumps({**json.loads(body), "checksum": _checksum(body)}, indent=1) + "\n"
 
@@ -126,7 +131,9 @@ def from_json(path: Path, text: str) -> Manifest:
 def _chain(data: dict[str, Any]) -> Chain:
     intervals = tuple((int(a, 16), int(b, 16)) for a, b in data["intervals"])
     files = tuple(FileInfo(**file) for file in data["files"])
-    return Chain(data["state"], data["worker"], intervals, files)
+    return Chain(
+        data["state"], data["worker"], intervals, files, data["keys"], int(data["keys_hash"], 16)
+    )
 
 
 def _checksum(text: str) -> str:

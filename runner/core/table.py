@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,14 @@ def hash64(key: str | bytes) -> int:
     return xxh3_64_intdigest(
         key if isinstance(key, bytes) else key.encode("utf-8", "surrogatepass")
     )
+
+
+def hash_of(keys: Collection[Any]) -> int:
+    """The sum of the hashes of some keys, modulo 2^64: the same in any order."""
+    try:
+        return sum(map(xxh3_64_intdigest, map(str.encode, keys))) % RING
+    except (TypeError, UnicodeEncodeError):  # bytes, or lone surrogates
+        return sum(map(hash64, keys)) % RING
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 from roo import clock
 from roo.api import Split
-from roo.checkpoint.blocks import FileInfo
 from roo.checkpoint.folder import Folder
 from roo.checkpoint.manifest import Chain, Manifest, SplitPosition
 from roo.core.placement import Placement
@@ -66,16 +65,24 @@ class Commits:
 
     def commit(self, barrier: int) -> Manifest:
         """Write the manifest of the parts. Raises CommitError."""
-        failed = [f"worker {w}: {p.error}" for w, p in sorted(self._parts.items()) if p.error]
+        failed = [
+            f"worker {w}: {p.error or p.sink_error}"
+            for w, p in sorted(self._parts.items())
+            if p.error or p.sink_error
+        ]
         if failed:
             raise CommitError("; ".join(failed))
         # What a worker that has left had stored is in what its heirs store now.
-        chains = {key: files for key, files in self._chains.items() if key[1] in self._parts}
+        chains = {key: chain for key, chain in self._chains.items() if key[1] in self._parts}
         keys: dict[str, int] = {}
         for worker, part in self._parts.items():
+            owned = tuple((a, b) for a, b, _ in self.place.table.intervals(worker))
             for name, state in part.states.items():
-                before = () if state.full else chains.get((name, worker), ())
-                chains[name, worker] = (*before, *([state.file] if state.file else []))
+                before = None if state.full else chains.get((name, worker))
+                files = (*(before.files if before else ()), *([state.file] if state.file else []))
+                chains[name, worker] = Chain(
+                    name, worker, owned, files, state.keys, state.keys_hash
+                )
                 keys[name] = keys.get(name, 0) + state.keys
         manifest = self._manifest(barrier, chains, self._noted(), keys)
         self._write(manifest)
@@ -100,11 +107,11 @@ class Commits:
         elif noted != self.latest.sinks:
             self._write(replace(self.latest, sinks=noted))
 
-    def _inherited(self) -> dict[tuple[str, int], tuple[FileInfo, ...]]:
+    def _inherited(self) -> dict[tuple[str, int], Chain]:
         return {
-            (state, worker): files
+            (state, worker): chain
             for worker in self.place.workers
-            for state, files in own_chains(
+            for state, chain in own_chains(
                 self.latest, self._plan, self.place.table, worker
             ).items()
         }
@@ -140,7 +147,7 @@ class Commits:
     def _manifest(
         self,
         barrier: int,
-        chains: Mapping[tuple[str, int], tuple[FileInfo, ...]],
+        chains: Mapping[tuple[str, int], Chain],
         sinks: Mapping[str, Mapping[str, Any]],
         keys: Mapping[str, int],
     ) -> Manifest:
@@ -159,11 +166,7 @@ class Commits:
                               *positions.get(index, (None, False)))
                 for index, (source, split) in self._splits.items()
             ),
-            chains=tuple(
-                Chain(state, worker, tuple((a, b) for a, b, _ in table.intervals(worker)), files)
-                for (state, worker), files in sorted(chains.items())
-                if files
-            ),
+            chains=tuple(chain for _, chain in sorted(chains.items()) if chain.files),
             state_versions={s.name: s.version for s in plan.spec.states},
             sinks=sinks,
             keys=keys,

@@ -147,8 +147,9 @@ class Assignment(NamedTuple):
 
     place: who has what, this worker included. before: for one that joins, who had it before; None:
     it is there from the start. gone: workers that the run has had and has no more, whose sinks this
-    one rolls back. checkpoints: where snapshots go; None: no
-    checkpoints. resume: the checkpoint to go on from. suspicion: what may end the worker.
+    one rolls back. checkpoints: where snapshots go; None: no checkpoints. resume: the checkpoint to
+    go on from. suspicion: what may end the worker. run: tells this run's snapshot files from those
+    of any other.
     """
 
     plan: Plan
@@ -160,6 +161,7 @@ class Assignment(NamedTuple):
     checkpoints: Path | None
     resume: Manifest | None
     suspicion: Suspicion
+    run: str = ""
 
 
 # To a worker

@@ -171,7 +171,7 @@ class Copies:
         self.before, self.after = before, after
         self.version = after.version
         self.whats: list[What] = [
-            *(("state", name) for name in stages.states), *(("sink", name) for name in after.homes)
+            *(("state", name) for name in stages.keyed), *(("sink", name) for name in after.homes)
         ]  # fmt: skip
         pieces = moved(before.table, after.table)
         takers = {new for _, _, old, new in pieces if old == worker}
@@ -180,8 +180,8 @@ class Copies:
         self.parcels = Parcels(worker, self.whats, after.version, takers, send)
         self.owner_after = after.table.quick_owner_of()
         self.came: dict[str, dict[int, dict[Any, Any]]] = {
-            name: {giver: states if joins else {} for giver in self.givers}
-            for name, states in stages.states.items()
+            name: {giver: keyed.objects if joins else {} for giver in self.givers}
+            for name, keyed in stages.keyed.items()
         }
         self.joins = joins
         self.keys_here = self.bytes_in = 0
@@ -196,8 +196,8 @@ class Copies:
         self._touch_before = stages.touch
         if takers and not joins:
             elsewhere = after.table.elsewhere(worker)
-            for name, states in stages.states.items():
-                self._out[name] = Outgoing(states, takers, elsewhere)
+            for name, keyed in stages.keyed.items():
+                self._out[name] = Outgoing(keyed.objects, takers, elsewhere)
             stages.touch = self._touch
 
     # Giving
@@ -336,8 +336,11 @@ class Copies:
             self._give_up(failure)
             return
         if self.joins:
-            self._stages.moving(name, keys)
-        copies.update(zip(keys, states, strict=True))
+            keyed = self._stages.keyed[name]
+            keyed.give_away([key for key in keys if key in copies])
+            keyed.take_in(keys, states)
+        else:
+            copies.update(zip(keys, states, strict=True))
         self.keys_here += len(copies) - before
         self.bytes_in += header.cost_bytes
         self.parcels.took(header.sender, what)
@@ -354,7 +357,7 @@ class Copies:
         there = [key for key in keys if key in copies]
         self.keys_here -= len(there)
         if self.joins:
-            self._stages.moving(state, there)
+            return Page(there, self._stages.keyed[state].give_away(there))
         return Page(there, list(map(copies.pop, there)))
 
     def let_go(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from roo.core.table import RING, hash64
+from roo.core.table import RING, hash_of
 
 
 class Watcher(Protocol):
@@ -83,8 +83,3 @@ class KeyedStates:
             self._watcher.giving_away(keys)
             self.keys_hash = (self.keys_hash - hash_of(keys)) % RING
         return list(map(self.objects.pop, keys))
-
-
-def hash_of(keys: Iterable[Any]) -> int:
-    """The sum of the hashes of some keys, modulo 2^64: the same in any order."""
-    return sum(map(hash64, keys)) % RING

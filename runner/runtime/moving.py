@@ -97,22 +97,22 @@ class Move:
         self._behind: dict[str, list[Any]] = {}
         self._rest: dict[str, set[Any]] = {}
         self._gone: dict[str, list[list[Any]]] = {}
-        self._usable: dict[str, list[int]] = {name: [] for name in stages.states}
+        self._usable: dict[str, list[int]] = {name: [] for name in stages.keyed}
         # Those givers of one that joins of whom it is not known which copies count.
         self._uncounted: dict[str, set[int]] = {
-            name: set(copies.givers) if copies.joins else set() for name in stages.states
+            name: set(copies.givers) if copies.joins else set() for name in stages.keyed
         }
         # (state, receiver, keys) that were asked for and have not been answered yet.
         self._questions: deque[tuple[str, int, list[Any]]] = deque()
         # Keys that were asked for, and those that their givers never had.
-        self._asked: dict[str, set[Any]] = {name: set() for name in stages.states}
-        self._unknown: dict[str, set[Any]] = {name: set() for name in stages.states}
+        self._asked: dict[str, set[Any]] = {name: set() for name in stages.keyed}
+        self._unknown: dict[str, set[Any]] = {name: set() for name in stages.keyed}
         self._notes = Litter()  # once nothing more is asked for
         for noted in (*self._asked.values(), *self._unknown.values()):
             self._notes.add(noted)
         # Keys that messages wait for, and those of them that have not come.
-        self._waited_for: dict[str, set[Any]] = {name: set() for name in stages.states}
-        self._missing: dict[str, set[Any]] = {name: set() for name in stages.states}
+        self._waited_for: dict[str, set[Any]] = {name: set() for name in stages.keyed}
+        self._missing: dict[str, set[Any]] = {name: set() for name in stages.keyed}
         # Those to be asked for unless they come soon.
         self._to_ask: dict[str, list[Any]] = {}
         self._ask_at_s = 0.0
@@ -234,12 +234,10 @@ class Move:
     def _tidy(self, end_s: float) -> None:
         """Keys that have gone are let go of, and copies that count taken over."""
         for state, gone in self._gone.items():
-            states, rest = self._stages.states[state], self._rest[state]
+            keyed, rest = self._stages.keyed[state], self._rest[state]
             while gone and clock.monotonic_s() < end_s:
-                keys = [key for key in gone.pop() if key in states and key not in rest]
-                self._stages.moving(state, keys)  # a snapshot has them as they were at the cut
-                for key in keys:
-                    del states[key]
+                keys = [key for key in gone.pop() if key in keyed.objects and key not in rest]
+                keyed.give_away(keys)
                 self.keys_out += len(keys)
         for state, usable in self._usable.items():
             while usable and clock.monotonic_s() < end_s:
@@ -250,14 +248,13 @@ class Move:
 
     def _take_over(self, state: str, giver: int, keys: list[Any]) -> None:
         """Some of the copies become what they are copies of."""
-        self._stages.moving(state, keys)
         page = self._copies.pop(state, giver, keys)
-        self._stages.states[state].update(zip(page.keys, page.states, strict=True))
+        self._stages.keyed[state].take_in(page.keys, page.states)
         self._keys_in += len(page.keys)
 
     def _slices(self, state: str, left: list[Any]) -> Iterator[tuple[int, list[Any]]]:
         """(receiver, keys), so many keys at a time. (Nothing runs on these keys here any more.)"""
-        states, owner_of = self._stages.states[state], self._owner_after
+        states, owner_of = self._stages.keyed[state].objects, self._owner_after
         gathered: dict[int, list[Any]] = {taker: [] for taker in self._parcels.takers}
         while left:  # a list of so many keys, most of which have gone, is let go of one by one
             key = left.pop()
@@ -281,15 +278,13 @@ class Move:
         self, state: str, taker: int, keys: list[Any], unknown: list[Any] | None = None
     ) -> None:
         """unknown: those asked for that are not here; None where nobody asked."""
-        states = self._stages.states[state]
-        self._stages.moving(state, keys)  # a snapshot has them as they were at the cut
-        values = [states.pop(key) for key in keys]
+        values = self._stages.keyed[state].give_away(keys)
         self._parcels.give(Kind.STATES, taker, state, keys, values, unknown)
         self.keys_out += len(keys)
 
     def _is_to_give(self, state: str, key: Any) -> bool:
         """Whether a key that has a new owner is still here, and has no copy that counts."""
-        return key in self._rest[state] and key in self._stages.states[state]
+        return key in self._rest[state] and key in self._stages.keyed[state].objects
 
     def _answerable(self) -> bool:
         questions = bool(self._questions) and not self._behind
@@ -301,7 +296,7 @@ class Move:
         """
         if receiver not in self._copies.receivers or self._is_done:
             return
-        states = self._stages.states[state]
+        states = self._stages.keyed[state].objects
         if receiver != self.worker and state in self._going and not self._behind:
             here = [key for key in dict.fromkeys(keys) if self._is_to_give(state, key)]
             while here and self._parcels.may_answer(receiver):
@@ -378,7 +373,7 @@ class Move:
 
     def _find(self, state: str, giver: int, keys: list[Any]) -> None:
         """Keys that their giver has no more, among what it had given before it was asked."""
-        states = self._stages.states[state]
+        states = self._stages.keyed[state].objects
         while self._coming and any(key not in states for key in keys):
             self._take_in(*self._coming.popleft())
         self._copies.take_in_all()
@@ -403,8 +398,7 @@ class Move:
             self._try_again(clock.monotonic_s())
             return
         keys, states = unpack(name, frames)
-        self._stages.moving(name, keys)
-        self._stages.states[name].update(zip(keys, states, strict=True))
+        self._stages.keyed[name].take_in(keys, states)
         self._keys_in += header.messages
         self._copies.bytes_in += header.cost_bytes
         self._parcels.took(header.sender, what)
@@ -470,7 +464,7 @@ class Move:
             here = [key for key in dict.fromkeys(keys) if key in copies]
             if here:
                 self._take_over(state, giver, here)
-        states, unknown = self._stages.states[state], self._unknown[state]
+        states, unknown = self._stages.keyed[state].objects, self._unknown[state]
         givers, uncounted = self._awaits["state", state], self._uncounted[state]
         owner_of, waited_for = self._owner_before, self._waited_for[state]
         late = [

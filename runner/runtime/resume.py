@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from roo.api import Split
-from roo.checkpoint.blocks import Damaged, FileInfo
-from roo.checkpoint.encoding import StateMismatch, decode, decode_plain
-from roo.checkpoint.manifest import Manifest
+from roo.checkpoint.allowed import Allowed
+from roo.checkpoint.blocks import Damaged
+from roo.checkpoint.encoding import StateDecoder, StateMismatch
+from roo.checkpoint.inert import plain_states
+from roo.checkpoint.manifest import Chain, Manifest
 from roo.checkpoint.restore import Decode, restore
 from roo.core.table import Table
 from roo.plan.model import Plan
@@ -77,7 +80,7 @@ def restore_states(stages: Stages, folder: Path, manifest: Manifest) -> None:
     """Fill the states that this worker owns. Raises RunFailure."""
     for spec in stages.plan.spec.states:
         stored = manifest.state_versions.get(spec.name, spec.version)
-        decoded: Decode = decode
+        decoded: Decode = StateDecoder(allowed_classes(stages.plan))
         if stored != spec.version and spec.migrate:
             decoded = _migration(spec.migrate, stored)
         try:
@@ -88,17 +91,37 @@ def restore_states(stages: Stages, folder: Path, manifest: Manifest) -> None:
             raise _failed(spec.name, str(error), "run `roo checkpoint verify`") from error
         except StateMismatch as error:
             raise _failed(spec.name, error.what, error.hint) from error
-        stages.states[spec.name].update(states)
+        except OSError as error:
+            what = f"a checkpoint in {folder} can't be read: {os.strerror(error.errno or 0)}"
+            raise _failed(spec.name, what, "look after the disk, then run it again") from error
+        stages.keyed[spec.name].take_in(list(states), states.values())
+
+
+def allowed_classes(plan: Plan) -> Allowed:
+    """What the stored states of a plan may be of: its plugin modules say it."""
+    spec = plan.spec
+    references = [
+        *(reference for step in spec.steps for reference in (step.call, step.partition)),
+        *(reference for state in spec.states for reference in (state.factory, state.migrate)),
+        *(source.codec.function for source in spec.sources),
+        *(sink.codec.function for sink in spec.sinks),
+    ]
+    return Allowed([r.partition(":")[0] for r in references if r])
 
 
 def own_chains(
     manifest: Manifest | None, plan: Plan, table: Table, worker: int
-) -> dict[str, tuple[FileInfo, ...]]:
-    """The chains that a worker's next deltas may follow on: its own, under the same table."""
-    if manifest is None or manifest.table != table:
+) -> dict[str, Chain]:
+    """The chains that a worker's next deltas may follow on: its own, if it still owns the same."""
+    if manifest is None:
         return {}
     same = {s.name for s in plan.spec.states if manifest.state_versions.get(s.name) == s.version}
-    return {c.state: c.files for c in manifest.chains if c.worker == worker and c.state in same}
+    owned = tuple((start, end) for start, end, _ in table.intervals(worker))
+    return {
+        c.state: c
+        for c in manifest.chains
+        if c.worker == worker and c.state in same and c.intervals == owned
+    }
 
 
 def knows(manifest: Manifest, sink: str, worker: int) -> bool:
@@ -117,7 +140,7 @@ def _migration(reference: str, version: int) -> Decode:
 
     def decoded(data: bytes) -> list[Any]:
         try:
-            return [migrate(fields, version) for fields in decode_plain(data)]
+            return [migrate(fields, version) for fields in plain_states(data)]
         except Exception as error:
             what = f"{reference} failed: {type(error).__name__}: {error}"
             raise StateMismatch(what, "mend it: it is given the stored fields and their version") \

@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> NoReturn:
         assignment = line.receive()
         assert isinstance(assignment, control.Assignment)
         data = Data(context, site, index, attempt)
-        worker = Worker(assignment, line, data, stdout_fd, folder)
+        worker = Worker(assignment, line, data, stdout_fd, folder, attempt)
         watchdog.watch(worker)
         gc.disable()  # a million states are made, and none is garbage
         worker.prepare()

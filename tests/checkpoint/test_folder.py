@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from roo.checkpoint.encoding import StateEncoder
 from roo.checkpoint.export import as_json, stored_state, stored_states
 from roo.checkpoint.folder import Folder
 from roo.checkpoint.manifest import (
+    VERSION,
     Chain,
     Manifest,
     OtherFormat,
@@ -25,8 +27,8 @@ from roo.checkpoint.manifest import (
     to_json,
 )
 from roo.checkpoint.restore import restore
-from roo.core.table import Table
-from roo.items import pack_items
+from roo.core.table import RING, Table, hash_of
+from roo.items import pack_keys
 
 SCHEMA = json.loads(Path("schemas/checkpoint.schema.json").read_text())
 
@@ -37,8 +39,18 @@ def snapshot(folder: Path, name: str, states: dict[Any, Any], block: int = 3) ->
     for start in range(0, len(keys), block):
         some = keys[start : start + block]
         encoded = StateEncoder().encode([states[key] for key in some])
-        writer.add([Group(pack_items(some), encoded, len(some))])
+        writer.add([Group(pack_keys(some), encoded, len(some), ahead=False)])
     return writer.finish()
+
+
+def chain(
+    files: tuple[FileInfo, ...],
+    keys: Collection[str],
+    worker: int = 0,
+    intervals: tuple[tuple[int, int], ...] = ((0, RING),),
+) -> Chain:
+    """The files of a state "s" that have these keys."""
+    return Chain("s", worker, intervals, files, len(keys), hash_of(keys))
 
 
 def manifest(number: int = 1, table: Table | None = None, **more: Any) -> Manifest:
@@ -67,7 +79,8 @@ def stored(folder: Path, number: int, table: Table, history: list[dict[str, Any]
             for step, states in enumerate(history)
         )  # fmt: skip
         intervals = tuple((a, b) for a, b, _ in table.intervals(worker))
-        chains.append(Chain("s", worker, intervals, files))
+        mine = {k for states in history for k in states if table.owner_of(k) == worker}
+        chains.append(chain(files, mine, worker, intervals))
     return manifest(number, table, chains=tuple(chains))
 
 
@@ -160,8 +173,7 @@ def test_only_the_newest_are_kept_and_what_they_need(tmp_path: Path) -> None:
     base = snapshot(tmp_path, "base.snap", {"a": 1})
     for number in (1, 2, 3):
         delta = snapshot(tmp_path, f"delta{number}.snap", {"a": number})
-        chain = Chain("s", 0, ((0, 1 << 64),), (base, delta))
-        folder.commit(manifest(number, chains=(chain,)))
+        folder.commit(manifest(number, chains=(chain((base, delta), ["a"]),)))
     (tmp_path / "orphan.snap").touch()
     (tmp_path / "notes.txt").touch()
     assert folder.prune(2) == ["delta1.snap", "manifest-00000001.json", "orphan.snap"]
@@ -175,7 +187,7 @@ def test_the_newest_intact_is_found(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     for number in (1, 2, 3):
         files = (snapshot(tmp_path, f"c{number}.snap", {"a": number}),)
-        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
+        folder.commit(manifest(number, chains=(chain(files, ["a"]),)))
     (tmp_path / "c3.snap").write_bytes(b"")
     folder.manifest_path(2).write_text("{")
     found, damaged = folder.newest_intact()
@@ -190,10 +202,12 @@ def test_a_manifest_of_another_release_is_no_damage(
     """It is not passed over: an older checkpoint would undo what it holds."""
     folder = Folder(tmp_path)
     folder.commit(manifest(1))
-    monkeypatch.setattr("roo.checkpoint.manifest.VERSION", 2)
+    monkeypatch.setattr("roo.checkpoint.manifest.VERSION", VERSION + 1)
     folder.commit(manifest(2))
     monkeypatch.undo()
-    with pytest.raises(OtherFormat, match="format 2, and this Roo reads format 1"):
+    with pytest.raises(
+        OtherFormat, match=f"format {VERSION + 1}, and this Roo reads format {VERSION}"
+    ):
         folder.newest_intact()
 
 
@@ -207,7 +221,7 @@ def test_what_is_newer_than_what_is_gone_on_from_goes(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     for number in (1, 2, 3):
         files = (snapshot(tmp_path, f"c{number}.snap", {"a": number}),)
-        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
+        folder.commit(manifest(number, chains=(chain(files, ["a"]),)))
     folder.go_back_to(1)
     folder.prune(1)
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["c1.snap", "manifest-00000001.json"]
@@ -220,8 +234,7 @@ def test_a_finished_run_is_one_however_much_of_it_is_forgotten(
     folder = Folder(tmp_path)
     for number in (1, 2):
         files = (snapshot(tmp_path, f"c{number}.snap", {"a": number}),)
-        chain = Chain("s", 0, ((0, 1 << 64),), files)
-        folder.commit(manifest(number, chains=(chain,), finished=number == 2))
+        folder.commit(manifest(number, chains=(chain(files, ["a"]),), finished=number == 2))
     left = [None] * removed
     unlink = Path.unlink
 

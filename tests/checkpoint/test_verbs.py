@@ -7,18 +7,15 @@ from pathlib import Path
 import pytest
 
 from roo.checkpoint.folder import Folder
-from roo.checkpoint.manifest import Chain
 from roo.cli.main import _run
 from roo.cli.stored import manifest_of
-from tests.checkpoint.test_folder import manifest, snapshot
-
-EVERYTHING = ((0, 1 << 64),)
+from tests.checkpoint.test_folder import chain, manifest, snapshot
 
 
 def kept(folder: Folder, number: int) -> None:
     """A checkpoint with a state of one key, and nothing before it."""
     file = snapshot(folder.path, f"c{number}.snap", {"a": number})
-    folder.commit(manifest(number, chains=(Chain("s", 0, EVERYTHING, (file,)),)))
+    folder.commit(manifest(number, chains=(chain((file,), ["a"]),)))
     folder.prune(1)
 
 
