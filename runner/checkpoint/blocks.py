@@ -21,7 +21,6 @@ import contextlib
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ from typing import Any, NamedTuple
 from xxhash import xxh3_64, xxh3_64_intdigest
 
 from roo import disk
+from roo.core.checkpoints import FileInfo
 from roo.items import unpack_keys
 
 MAGIC = b"ROOSNAP3"
@@ -76,16 +76,6 @@ class Group(NamedTuple):
     states: bytes
     number: int
     ahead: bool
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """What a manifest keeps of a file. checksum: xxh3_64 of its bytes. keys: how many it holds."""
-
-    name: str
-    size_bytes: int
-    checksum: str
-    keys: int
 
 
 class BlockWriter:
@@ -253,7 +243,7 @@ def _compressor() -> Any:
 
 def check_file(folder: Path, info: FileInfo) -> None:
     """Raises Damaged unless the file is there, whole and as it was written; OSError where it can't
-    be read.
+    be read, which says nothing of what is in it.
     """
     path = folder / info.name
     fd = _open(path)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from roo.checkpoint.blocks import Damaged, read_blocks
-from roo.checkpoint.inert import Unreadable, plain_states
-from roo.checkpoint.manifest import Manifest
+from roo.checkpoint.inert import NotStates, plain_states
 from roo.checkpoint.restore import compare
+from roo.core.checkpoints import Manifest
 from roo.core.table import hash64
 
 PARTS_MAX, DEPTH_MAX = 10_000_000, 100
@@ -61,7 +61,7 @@ def shown_states(path: Path, data: bytes, number: int) -> list[Any]:
     """The encoded states of a block, so many. Raises Damaged."""
     try:
         states = plain_states(data)
-    except Unreadable as error:
+    except NotStates as error:
         raise Damaged(path, str(error)) from error
     if len(states) != number:
         raise Damaged(path, f"a block has {number} keys and {len(states)} states")

@@ -27,7 +27,7 @@ HELPERS = "roo.checkpoint.encoding"
 """The module under whose name `encoding` stores what it calls."""
 
 
-class Unreadable(Exception):
+class NotStates(Exception):
     """Not what was ever stored: how."""
 
 
@@ -70,15 +70,15 @@ class Made:
 
 
 def plain_states(data: bytes) -> list[Any]:
-    """The states in encoded bytes. Raises Unreadable."""
+    """The states in encoded bytes. Raises NotStates."""
     try:
         states = _InertUnpickler(data).load()
         if type(states) is not list:
             raise TypeError(f"a list of states is a {type(states).__name__}")
         return [_Simplified().of(state) for state in states]
     except Exception as error:
-        what = str(error) if isinstance(error, Unreadable) else type(error).__name__
-        raise Unreadable(f"stored states can't be read: {what}") from error
+        what = str(error) if isinstance(error, NotStates) else type(error).__name__
+        raise NotStates(f"stored states can't be read: {what}") from error
 
 
 _PythonUnpickler: Any = pickle._Unpickler
@@ -98,10 +98,10 @@ class _InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
         return Named(str(module), str(name))
 
     def persistent_load(self, pid: Any) -> NoReturn:
-        raise Unreadable("it refers to something outside of it")
+        raise NotStates("it refers to something outside of it")
 
     def get_extension(self, code: int) -> NoReturn:
-        raise Unreadable("it refers to something outside of it")
+        raise NotStates("it refers to something outside of it")
 
     def _instantiate(self, by: Any, arguments: Any) -> None:
         self.append(Made(by, tuple(arguments), called=True))
@@ -129,7 +129,7 @@ class _InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
         state = self.stack.pop()
         made = self.stack[-1]
         if type(made) is not Made:
-            raise Unreadable("it sets the attributes of what has none")
+            raise NotStates("it sets the attributes of what has none")
         made.attributes = state
 
     dispatch[pickle.BUILD[0]] = load_build
@@ -157,11 +157,11 @@ class _InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
                 return Made(by, arguments, called=True)
             case "_rows", (_, tuple(names), tuple(columns)):
                 return self._rows(names, columns)
-        raise Unreadable(f"it calls {by.named} as nobody does")
+        raise NotStates(f"it calls {by.named} as nobody does")
 
     def _rows(self, names: tuple[Any, ...], columns: tuple[Any, ...]) -> list[Any]:
         if len(names) * max(map(len, columns), default=0) > self._cells_max:
-            raise Unreadable("it has more values than bytes")
+            raise NotStates("it has more values than bytes")
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from roo.checkpoint.blocks import Block, Damaged, read_blocks
 from roo.checkpoint.encoding import decode
-from roo.checkpoint.manifest import Chain, Manifest
-from roo.core.table import RING, Table, hash_of
+from roo.core.checkpoints import Chain, Manifest, keys_differ
+from roo.core.table import Table, hash_of
 
 Decode = Callable[[bytes], list[Any]]
 
@@ -103,14 +103,9 @@ def _read(
 
 def compare(folder: Path, chain: Chain, keys: int, keys_hash: int) -> None:
     """Raises Damaged unless these are the keys of a chain."""
-    keys_hash %= RING
-    if (keys, keys_hash) != (chain.keys, chain.keys_hash):
-        raise Damaged(
-            _last(folder, chain),
-            f"with the files before it, it holds {keys} keys of state {chain.state} of worker "
-            f"{chain.worker} (hash {keys_hash:016x}), and the manifest says {chain.keys} (hash "
-            f"{chain.keys_hash:016x})",
-        )
+    what = keys_differ(chain.state, chain.worker, (chain.keys, chain.keys_hash), (keys, keys_hash))
+    if what:
+        raise Damaged(_last(folder, chain), f"with the files before it, {what}")
 
 
 def _last(folder: Path, chain: Chain) -> Path:

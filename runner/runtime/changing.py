@@ -18,6 +18,7 @@ from roo.core.placement import Placement
 from roo.core.worker import Event, StatesCame
 from roo.runtime import control
 from roo.runtime.collector import tune_collector
+from roo.runtime.failures import RunFailure
 from roo.runtime.outlets import Outlet
 from roo.runtime.readers import Readers
 from roo.runtime.stages import Stages
@@ -92,7 +93,7 @@ class Changing:
         from roo.runtime.copies import Copies
 
         def fail(error: dict[str, Any]) -> None:
-            self._tell(control.CopyFailed(after.version, error))
+            raise RunFailure(error)
 
         copies = Copies(self._worker, self._stages, before, after, self._send, fail, joins=joins)
         if copies.givers:
@@ -126,7 +127,7 @@ class Changing:
                 self.copies = None
                 tune_collector()
         elif copies.tells():
-            self._tell(control.Copied(copies.version, copies.are_few))
+            return
         elif self._turns_of_copies.is_due(begun_s) and copies.is_busy:
             copies.step()
             self._turns_of_copies.took(begun_s, copies.share_of_batches)
@@ -161,7 +162,9 @@ class Changing:
         """Of a state, or a sink's writer: what waited for them may run."""
         if self.move is not None and what in self.move.notes:
             outlet = self._outlets[what[1]]
-            outlet.open(replace(self._context, name=what[1], resumes=True))
+            # Whoever wrote it before has closed it, and told so.
+            context = replace(self._context, name=what[1], resumes=True, predecessor_ended=True)
+            outlet.open(context)
             outlet.rollback(self.move.notes.pop(what))
         self._perform(StatesCame(tuple(self._stages_with.get(what, ()))))
 

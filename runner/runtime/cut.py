@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from roo.checkpoint.encoding import StateEncoder
-from roo.checkpoint.manifest import Manifest
+from roo.core.checkpoints import Manifest, Part, SplitStand
 from roo.runtime.background import Background
 from roo.runtime.control import WorkerStats
 from roo.runtime.outlets import Outlet
 from roo.runtime.readers import Readers
 from roo.runtime.resume import allowed_classes, own_chains
-from roo.runtime.snapshots import Part, Snapshots
+from roo.runtime.snapshots import Snapshots
 from roo.runtime.stages import NO_LIMIT, Stages
 
 THREAD_LOOK_MS = 2.0
@@ -64,7 +64,7 @@ class Checkpoint:
         self._readers = readers
         self._stages_of = stages_of
         self._uncut: dict[tuple[str, str], set[int]] = {}
-        self._splits: dict[int, tuple[int | None, bool]] = {}
+        self._splits: dict[int, SplitStand] = {}
         self._noted: dict[str, Any] = {}
         self._passed = self._syncing = False
         self._stats = stats
@@ -138,7 +138,7 @@ class Checkpoint:
         if not self._syncing:
             self._syncing = True
             self._stages.keys_at_once = NO_LIMIT
-            snapshots.sync([outlet.sink for outlet in self._outlets.values()])
+            snapshots.sync(self._outlets.values())
         return snapshots.part(self._splits, self._noted) if snapshots.synced else None
 
     def wait_ms(self) -> float:

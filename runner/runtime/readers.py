@@ -7,6 +7,7 @@ from typing import Any
 
 from roo import api, clock
 from roo.api import ConnectorError, Read, Reader, Split
+from roo.core.checkpoints import SplitStand
 from roo.plan.model import Plan
 from roo.runtime.failures import RunFailure, render, say, shorten, users_frames
 from roo.runtime.outlets import connector_failure, make_codec, make_source
@@ -97,9 +98,9 @@ class Readers:
             self._retry_at_s[split] = clock.monotonic_s() + wait_s
         return read
 
-    def positions(self) -> dict[int, tuple[int | None, bool]]:
-        """For each open split: the offset after the last message read, and whether it has ended."""
-        return {s: (self._offsets.get(s), s in self.ended) for s in self._readers}
+    def positions(self) -> dict[int, SplitStand]:
+        """Where each open split stands."""
+        return {s: SplitStand(self._offsets.get(s), s in self.ended) for s in self._readers}
 
     def fileno(self, split: int) -> int | None:
         """The descriptor to poll for a split that had nothing; None: go by the clock."""

@@ -13,16 +13,13 @@ from roo.checkpoint.allowed import Allowed
 from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.encoding import StateDecoder, StateMismatch
 from roo.checkpoint.inert import plain_states
-from roo.checkpoint.manifest import Chain, Manifest
 from roo.checkpoint.restore import Decode, restore
+from roo.core.checkpoints import SINGLE, Chain, Manifest, own_chain
 from roo.core.table import Table
 from roo.plan.model import Plan
 from roo.plan.resolve import resolve
 from roo.runtime.failures import RunFailure
 from roo.runtime.stages import Stages
-
-SINGLE = "single"
-"""Under which a sink with a single writer is noted, whichever worker that is."""
 
 
 def differences(manifest: Manifest, plan: Plan) -> list[str]:
@@ -62,7 +59,7 @@ def splits_of(
     manifest: Manifest, fresh: Mapping[int, tuple[str, Split]]
 ) -> dict[int, tuple[str, Split]]:
     """The splits of a resumed run: those of the checkpoint, then what has come since."""
-    if manifest.at_start:
+    if manifest.is_at_start:
         return dict(fresh)
     known = {(s.source, s.name) for s in manifest.splits}
     cut = {s.source for s in manifest.splits if "start" in s.options}
@@ -112,21 +109,26 @@ def allowed_classes(plan: Plan) -> Allowed:
 def own_chains(
     manifest: Manifest | None, plan: Plan, table: Table, worker: int
 ) -> dict[str, Chain]:
-    """The chains that a worker's next deltas may follow on: its own, if it still owns the same."""
+    """The chains that the next deltas of a worker may follow on: its own, of the same intervals."""
     if manifest is None:
         return {}
-    same = {s.name for s in plan.spec.states if manifest.state_versions.get(s.name) == s.version}
-    owned = tuple((start, end) for start, end, _ in table.intervals(worker))
-    return {
-        c.state: c
-        for c in manifest.chains
-        if c.worker == worker and c.state in same and c.intervals == owned
-    }
+    intervals = [(start, end) for start, end, _ in table.intervals(worker)]
+    found = {}
+    for state in plan.spec.states:
+        chain = own_chain(manifest, state.name, worker, intervals)
+        if chain is not None and manifest.state_versions.get(state.name) == state.version:
+            found[state.name] = chain
+    return found
 
 
 def knows(manifest: Manifest, sink: str, worker: int) -> bool:
     """Whether a checkpoint knows a writer: one that it does not know has not written yet."""
     return not {SINGLE, str(worker)}.isdisjoint(manifest.sinks.get(sink, {}))
+
+
+def has_left(manifest: Manifest, worker: int) -> bool:
+    """Whether a worker had left in peace by a checkpoint: what it noted is all it wrote."""
+    return worker not in manifest.table.owners
 
 
 def noted_by(manifest: Manifest, sink: str, worker: int) -> Any:

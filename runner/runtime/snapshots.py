@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from roo import clock
-from roo.checkpoint.blocks import BlockWriter, FileInfo, Group
+from roo.checkpoint.blocks import BlockWriter, Group
 from roo.checkpoint.encoding import StateEncoder
-from roo.checkpoint.manifest import Chain
+from roo.core.checkpoints import Chain, FileInfo, Part, SplitStand, StatePart
 from roo.core.table import RING
 from roo.runtime.background import Background
 from roo.runtime.failures import RunFailure, shorten
@@ -52,35 +52,6 @@ QUEUE_BLOCKS_MAX = 32
 """How many blocks may wait for a slow disk before slices pause."""
 
 CHAIN_FILES_MAX = 64
-
-
-class StatePart(NamedTuple):
-    """What became of one state. file: None where nothing was to be stored. full: begins a new
-    chain. keys, keys_hash: how many keys this worker had at the cut, and the sum of their hashes
-    (`hash_of`).
-    """
-
-    file: FileInfo | None
-    full: bool
-    keys: int
-    keys_hash: int
-
-
-class Part(NamedTuple):
-    """One worker's part of a checkpoint. error: why states could not be written, or "".
-    sink_error: why a sink could not make durable what it has written, or "": then nobody knows what
-    of it is on the disk.
-
-    splits: index -> (offset, ended). sinks: what each open writer noted.
-    """
-
-    barrier: int
-    splits: dict[int, tuple[int | None, bool]]
-    sinks: dict[str, Any]
-    states: dict[str, StatePart]
-    by_pickle: tuple[str, ...]
-    error: str = ""
-    sink_error: str = ""
 
 
 class _Chain:
@@ -352,7 +323,7 @@ class Snapshots:
         """Whether everything is durable (or has failed to become it)."""
         return self._checkpoint is not None and self._checkpoint.is_synced
 
-    def part(self, splits: dict[int, tuple[int | None, bool]], sinks: dict[str, Any]) -> Part:
+    def part(self, splits: dict[int, SplitStand], sinks: dict[str, Any]) -> Part:
         """What to report. Ends the checkpoint here; `settle` is still to come.
 
         Raises RunFailure where other keys were stored than were to be.

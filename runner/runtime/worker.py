@@ -16,6 +16,7 @@ import zmq
 
 from roo import api, clock
 from roo.core.batch import Batch, Header, Kind, Origin, Output
+from roo.core.checkpoints import SplitStand
 from roo.core.worker import (
     Aligned,
     AllSplitsEnded,
@@ -55,9 +56,8 @@ from roo.runtime.turns import Turns
 from roo.runtime.watchdog import Activity, cpu_s, memory_bytes
 
 if TYPE_CHECKING:
-    from roo.checkpoint.manifest import Manifest
+    from roo.core.checkpoints import Manifest, Part
     from roo.runtime.cut import Checkpoint
-    from roo.runtime.snapshots import Part
 
 HOT_KEYS = 5
 
@@ -75,11 +75,9 @@ class Worker:
         data: Data,
         stdout_fd: int,
         run_folder: str,
-        attempt: int,
     ) -> None:
         plan = assignment.plan
         self._run_folder = run_folder
-        self._attempt = attempt
         self.plan = plan
         self.worker = assignment.worker
         self.control = line
@@ -115,6 +113,7 @@ class Worker:
             None if assignment.before else place.splits_of(assignment.worker),
             shared=self._stages_with.values(),
             table_version=place.version,
+            attempt=assignment.attempt,
         )
         self._keyed = {e.index: e.to_stage not in self._sink_at for e in plan.exchanges}
         self._context = api.Context(
@@ -127,8 +126,9 @@ class Worker:
         self._outputs = Outputs(
             plan, self.worker, self.stages, self.outlets, self._sink_at, self.changing
         )
-        self._positions: dict[int, tuple[int | None, bool]] = {}
+        self._positions: dict[int, SplitStand] = {}
         self._turns = Turns()
+        self._is_last = False  # the barrier that was opened last: nothing is read after it
         self._obey_at_s = 0.0
         self._waited_s = 0.0
         self._waits_since_s: float | None = None
@@ -196,7 +196,7 @@ class Worker:
             self._notebook = Notebook(path_of(self._run_folder, self.worker))
             self.checkpoint = Checkpoint(
                 folder, self.worker, self.stages, self.outlets, self.readers, self._stages_with,
-                resume, self.stats, prefix=f"{self._assignment.run}{self._attempt}",
+                resume, self.stats, prefix=f"{self._assignment.run}{self._assignment.attempt}",
                 background=one_thread("snapshots"),
             )  # fmt: skip
             self.stages.between_parts = self._go_on_within_batch
@@ -207,7 +207,7 @@ class Worker:
 
     def _roll_back_the_gone(self, resume: Manifest) -> None:
         """Files of workers that this run has had, or the one before it, and has no more."""
-        from roo.runtime.resume import knows, noted_by
+        from roo.runtime.resume import has_left, knows, noted_by
 
         for spec in self.plan.spec.sinks:
             if spec.name not in self.plan.stage_of:
@@ -215,6 +215,8 @@ class Worker:
                     sink = make_sink(spec)
                     if not sink.rolls_back or not knows(resume, spec.name, gone):
                         continue
+                    if not sink.commits and has_left(resume, gone):
+                        continue  # its file is as it noted it, and may be on another machine
                     sink.open(replace(self._context, name=spec.name, worker=gone, resumes=True))
                     sink.rollback(noted_by(resume, spec.name, gone))
                     sink.close()
@@ -279,27 +281,33 @@ class Worker:
         while (message := self.control.receive()) is not None:
             if type(message) is control.Exit:
                 return True
-            if type(message) is control.Announce and self.checkpoint is not None:
-                self.checkpoint.settle(kept=message.kept)
-                self.control.send(control.Settled(message.barrier))
-                self.changing.hand_over_sinks(self.checkpoint)
-            if type(message) is control.Copy:
-                self.data.connect(message.data)
-                self.changing.begin_copies(self.stages.place[0], message.after, joins=False)
-            if type(message) is control.CallOff:
-                self.changing.call_off()
+            if type(message) is control.Announce:
+                self._settle(message)
             if type(message) is control.Barrier:
                 self._open_barrier(message)
             if type(message) is control.Splits:
-                self.readers.take(message.positions, self._context)
-                self._perform(SplitsTaken(tuple(message.positions)))
+                self.readers.take({s: at.offset for s, at in message.stands.items()}, self._context)
+                self._perform(SplitsTaken(tuple(message.stands)))
                 assert self.changing.move is not None
                 self.changing.move.splits_came = True
             if type(message) is control.Left:
                 self.data.forget(message.workers)
         return False
 
+    def _settle(self, message: control.Announce) -> None:
+        """A checkpoint is real, or never will be. After the last one every sink is closed here, so
+        that the run is over only when what they hold is durable. Raises RunFailure.
+        """
+        if self.checkpoint is not None:
+            self.checkpoint.settle(kept=message.kept)
+            if message.kept:
+                self.changing.hand_over_sinks(self.checkpoint)
+        if self._is_last:
+            self.close_outlets()
+        self.control.send(control.Settled(message.barrier))
+
     def _open_barrier(self, message: control.Barrier) -> None:
+        self._is_last = message.last
         if self.checkpoint is not None:
             moves = message.after is not None
             self.checkpoint.begin(message.barrier, last=message.last, moves=moves)
@@ -310,7 +318,9 @@ class Worker:
             gives = frozenset(
                 set(before.splits_of(self.worker)) - set(after.splits_of(self.worker))
             )
-            self.changing.begin_move(few=message.few)
+            self.data.connect(message.data)
+            self.changing.begin_copies(before, after, joins=False)
+            self.changing.begin_move(few=False)
         self._perform(BarrierOpened(message.barrier, message.last, change, gives))
 
     def _wait(self) -> None:
@@ -568,14 +578,18 @@ class Worker:
         )
 
     def close(self) -> None:
-        """Close every connector. Raises RunFailure of the first that fails, when all are closed."""
+        """Close every connector. Raises RunFailure."""
+        self.close_outlets()
+        self.readers.close()
+
+    def close_outlets(self) -> None:
+        """Close every sink. Raises RunFailure of the first that fails, when all are closed."""
         failed: RunFailure | None = None
         for outlet in self.outlets.values():
             try:
                 outlet.close()
             except RunFailure as failure:
                 failed = failed or failure
-        self.readers.close()
         if failed is not None:
             raise failed
 

@@ -14,7 +14,7 @@ from tests.checkpoint.test_folder import chain, manifest, snapshot
 
 def kept(folder: Folder, number: int) -> None:
     """A checkpoint with a state of one key, and nothing before it."""
-    file = snapshot(folder.path, f"c{number}.snap", {"a": number})
+    file = snapshot(folder.path, f"c{number:08}-w0-s.snap", {"a": number})
     folder.commit(manifest(number, chains=(chain((file,), ["a"]),)))
     folder.prune(1)
 
@@ -28,6 +28,7 @@ def test_what_is_removed_while_it_is_looked_for_is_not_damaged(
 
     def goes_on(self: Folder, number: int) -> object:
         if number == 1:
+            monkeypatch.setattr(Folder, "read", read)
             kept(folder, 2)
         return read(self, number)
 

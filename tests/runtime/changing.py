@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from roo.core.batch import Batch, Header, Kind, Origin
 from roo.core.placement import Placement
 from roo.runtime.copies import Copies
+from roo.runtime.keyed_states import KeyedStates
 from roo.runtime.moving import Move
 from roo.runtime.parcels import Send
 from roo.runtime.payload import Keyed
@@ -29,18 +30,32 @@ class States:
     """What a move needs of a worker's stages. seen: keys that a snapshot was told of."""
 
     def __init__(self, states: dict[str, Any]) -> None:
-        self.states = {"s": states}
+        self.keyed = {"s": KeyedStates("s")}
+        self.states = {"s": self.keyed["s"].objects}
         self.seen: list[str] = []
         self.touch: Any = None
+        self.keyed["s"].watch(self)
+        self.keyed["s"].take_in(list(states), states.values())
+        self.seen.clear()
 
     def run(self, key: str) -> None:
         """As a batch does: nothing touches a state unannounced."""
         if self.touch is not None:
             self.touch("s", [key])
-        self.states["s"][key] = then(self.states["s"].get(key))
+        if key in self.states["s"]:
+            self.states["s"][key] = then(self.states["s"][key])
+        else:
+            self.keyed["s"].create(key, then(None))
 
-    def moving(self, name: str, keys: list[str]) -> None:
-        assert name == "s"
+    def touching(self, keys: list[Any]) -> None:
+        """As in `Watcher`."""
+
+    def taken_in(self, keys: Sequence[Any]) -> None:
+        """As in `Watcher`."""
+        self.seen += keys
+
+    def giving_away(self, keys: Sequence[Any]) -> None:
+        """As in `Watcher`."""
         self.seen += keys
 
 
