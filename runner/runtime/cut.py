@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from roo.checkpoint.encoding import StateEncoder
-from roo.core.checkpoints import Manifest, Part, SplitStand
+from roo.core.checkpoints import Manifest, Part
+from roo.core.position import Position
 from roo.runtime.background import Background
 from roo.runtime.control import WorkerStats
 from roo.runtime.outlets import Outlet
@@ -64,7 +65,7 @@ class Checkpoint:
         self._readers = readers
         self._stages_of = stages_of
         self._uncut: dict[tuple[str, str], set[int]] = {}
-        self._splits: dict[int, SplitStand] = {}
+        self._splits: dict[int, Position] = {}
         self._noted: dict[str, Any] = {}
         self._passed = self._syncing = False
         self._stats = stats

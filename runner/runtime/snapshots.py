@@ -20,7 +20,8 @@ from typing import Any
 from roo import clock
 from roo.checkpoint.blocks import BlockWriter, Group
 from roo.checkpoint.encoding import StateEncoder
-from roo.core.checkpoints import Chain, FileInfo, Part, SplitStand, StatePart
+from roo.core.checkpoints import Chain, FileInfo, Part, StatePart
+from roo.core.position import Position
 from roo.core.table import RING
 from roo.runtime.background import Background
 from roo.runtime.failures import RunFailure, shorten
@@ -323,7 +324,7 @@ class Snapshots:
         """Whether everything is durable (or has failed to become it)."""
         return self._checkpoint is not None and self._checkpoint.is_synced
 
-    def part(self, splits: dict[int, SplitStand], sinks: dict[str, Any]) -> Part:
+    def part(self, splits: dict[int, Position], sinks: dict[str, Any]) -> Part:
         """What to report. Ends the checkpoint here; `settle` is still to come.
 
         Raises RunFailure where other keys were stored than were to be.

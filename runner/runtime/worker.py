@@ -16,7 +16,7 @@ import zmq
 
 from roo import api, clock
 from roo.core.batch import Batch, Header, Kind, Origin, Output
-from roo.core.checkpoints import SplitStand
+from roo.core.position import Position
 from roo.core.worker import (
     Aligned,
     AllSplitsEnded,
@@ -44,6 +44,7 @@ from roo.runtime import control
 from roo.runtime.changing import Changing
 from roo.runtime.failures import PoisonMessage, RunFailure, plain
 from roo.runtime.latency import Histogram
+from roo.runtime.machine import machine
 from roo.runtime.outlets import Outlet, make_sink
 from roo.runtime.outputs import Outputs, unreadable
 from roo.runtime.payload import Keyed
@@ -92,8 +93,8 @@ class Worker:
             s.name: Outlet(s, self.failures, self.latency, stdout_fd) for s in plan.spec.sinks
         }
         resume = assignment.resume
-        offsets = {i: split.offset for i, split in enumerate(resume.splits)} if resume else {}
-        self.readers = Readers(plan, assignment.splits, offsets)
+        stood = {i: s.position for i, s in enumerate(resume.splits)} if resume else {}
+        self.readers = Readers(plan, assignment.splits, stood)
         # Exchanges to a sink's stage carry encoded bytes, the others keys and messages.
         self._sink_at = {
             s.index: s.entries[0] for s in plan.stages if plan.sink(s.entries[0]) is not None
@@ -117,7 +118,9 @@ class Worker:
         )
         self._keyed = {e.index: e.to_stage not in self._sink_at for e in plan.exchanges}
         self._context = api.Context(
-            plan.spec.name, "", assignment.worker, len(place.workers), self._log
+            plan.spec.name, "", assignment.worker, len(place.workers), self._log,
+            attempt=assignment.attempt, predecessor_ended=assignment.predecessor_ended,
+            machine=machine(),
         )  # fmt: skip
         self.changing = Changing(
             self.worker, self.stages, self._stages_with, self.outlets, self.readers,
@@ -126,7 +129,7 @@ class Worker:
         self._outputs = Outputs(
             plan, self.worker, self.stages, self.outlets, self._sink_at, self.changing
         )
-        self._positions: dict[int, SplitStand] = {}
+        self._positions: dict[int, Position] = {}
         self._turns = Turns()
         self._is_last = False  # the barrier that was opened last: nothing is read after it
         self._obey_at_s = 0.0
@@ -286,8 +289,8 @@ class Worker:
             if type(message) is control.Barrier:
                 self._open_barrier(message)
             if type(message) is control.Splits:
-                self.readers.take({s: at.offset for s, at in message.stands.items()}, self._context)
-                self._perform(SplitsTaken(tuple(message.stands)))
+                self.readers.take(message.positions, self._context)
+                self._perform(SplitsTaken(tuple(message.positions)))
                 assert self.changing.move is not None
                 self.changing.move.splits_came = True
             if type(message) is control.Left:

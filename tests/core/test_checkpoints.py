@@ -14,7 +14,6 @@ from roo.core.checkpoints import (
     NotWhole,
     Part,
     Pipeline,
-    SplitStand,
     StatePart,
     finished,
     first_manifest,
@@ -26,6 +25,7 @@ from roo.core.checkpoints import (
     with_outputs,
 )
 from roo.core.placement import Placement
+from roo.core.position import Position
 
 SPLITS = {0: ("lines", "a.txt", {"path": "a.txt"}, 10), 1: ("lines", "b.txt", {}, None)}
 PIPELINE = Pipeline("p", "f" * 32, {"a": "b"}, {"s": 1}, SPLITS, frozenset({"single"}))
@@ -39,7 +39,7 @@ def file(name: str, keys: int = 1) -> FileInfo:
 
 def part(worker: int, barrier: int, *, full: bool = True, name: str = "", **more: Any) -> Part:
     facts: dict[str, Any] = {
-        "splits": {worker: SplitStand(barrier * 100 + worker, False)},
+        "splits": {worker: Position(barrier * 100 + worker, False)},
         "sinks": {"each": barrier * 10 + worker, **({"single": barrier} if worker == 0 else {})},
         "states": {"s": StatePart(file(name or f"c{barrier}-w{worker}"), full, barrier, worker)},
     }
@@ -110,7 +110,7 @@ def test_a_change_is_kept_with_the_states_of_the_old_owners_and_the_new_table() 
 def test_what_a_writer_that_has_left_noted_stays() -> None:
     gone = following(following(first(), 1), 2, after=PLACE.changed([], [1]))
     place = PLACE.changed([], [1])
-    alone = part(0, 3, splits={0: SplitStand(1, False), 1: SplitStand(2, True)})
+    alone = part(0, 3, splits={0: Position(1, False), 1: Position(2, True)})
     later = next_manifest(PIPELINE, gone, {0: alone}, place, place, NOW)
     assert later.sinks["each"] == {"0": 30, "1": 21}
     assert [split.ended for split in later.splits] == [False, True]
@@ -123,7 +123,7 @@ def test_what_a_writer_that_has_left_noted_stays() -> None:
         ({0: part(0, 1), 1: part(1, 2)}, "several barriers"),
         ({0: part(0, 0), 1: part(1, 0)}, "barrier 0 after checkpoint 0"),
         ({0: part(0, 1), 1: part(1, 1, splits={})}, r"nobody says where splits \[1\] stand"),
-        ({0: part(0, 1), 1: part(1, 1, splits={0: SplitStand(1, False)})}, "split 0 is read by"),
+        ({0: part(0, 1), 1: part(1, 1, splits={0: Position(1, False)})}, "split 0 is read by"),
         ({0: part(0, 1), 1: part(1, 1, sinks={"single": 3})}, "single has a second writer"),
         ({0: part(0, 1), 1: part(1, 1, states={})}, "worker 1 reports the states"),
         ({0: part(0, 1), 1: part(1, 1, states={"s": StatePart(None, True, 4, 0)})},
