@@ -193,12 +193,14 @@ class Worker:
         if self._assignment.before is None:
             self.readers.open(place.splits_of(self.worker), self._context)
         if folder is not None:
+            from roo.runtime.background import one_thread
             from roo.runtime.cut import Checkpoint
 
             self._notebook = Notebook(path_of(self._run_folder, self.worker))
             self.checkpoint = Checkpoint(
                 folder, self.worker, self.stages, self.outlets, self.readers, self._stages_with,
-                resume, self.stats,
+                resume, self.stats, prefix=f"{self._assignment.run}{self._assignment.attempt}",
+                background=one_thread("snapshots"),
             )  # fmt: skip
             self.stages.between_parts = self._go_on_within_batch
         if self._assignment.before is not None:
@@ -303,7 +305,8 @@ class Worker:
     def _open_barrier(self, message: control.Barrier) -> None:
         self._is_last = message.last
         if self.checkpoint is not None:
-            self.checkpoint.begin(message.barrier, last=message.last)
+            moves = message.after is not None
+            self.checkpoint.begin(message.barrier, last=message.last, moves=moves)
         after, change, gives = message.after, None, frozenset[int]()
         if after is not None:
             before = self.stages.place[0]
@@ -552,7 +555,7 @@ class Worker:
             waited_s=self._waited_s + (0.0 if waits_since_s is None else now_s - waits_since_s),
             memory_bytes=memory_bytes(),
             cpu_s=cpu_s(),
-            keys=sum(map(len, self.stages.states.values())),
+            keys=sum(len(keyed.objects) for keyed in self.stages.keyed.values()),
             queue_messages=self.core.queued_messages,
             skipped=failures.skipped,
             dropped=self.stages.dropped,
