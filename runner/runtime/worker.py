@@ -16,7 +16,7 @@ import zmq
 
 from roo import api, clock
 from roo.core.batch import Batch, Header, Kind, Origin, Output
-from roo.core.position import Position
+from roo.core.checkpoints import NOTHING_OPENED, Opened, SplitStand
 from roo.core.worker import (
     Aligned,
     AllSplitsEnded,
@@ -56,9 +56,8 @@ from roo.runtime.turns import Turns
 from roo.runtime.watchdog import Activity, cpu_s, memory_bytes
 
 if TYPE_CHECKING:
-    from roo.checkpoint.manifest import Manifest
+    from roo.core.checkpoints import Manifest, Part
     from roo.runtime.cut import Checkpoint
-    from roo.runtime.snapshots import Part
 
 HOT_KEYS = 5
 
@@ -93,7 +92,11 @@ class Worker:
             s.name: Outlet(s, self.failures, self.latency, stdout_fd) for s in plan.spec.sinks
         }
         resume = assignment.resume
-        stood = {i: s.position for i, s in enumerate(resume.splits)} if resume else {}
+        stood: dict[int, SplitStand] = {}
+        if resume is not None:
+            from roo.runtime.resume import stands_of
+
+            stood = stands_of(resume, assignment.splits)
         self.readers = Readers(plan, assignment.splits, stood)
         # Exchanges to a sink's stage carry encoded bytes, the others keys and messages.
         self._sink_at = {
@@ -114,6 +117,7 @@ class Worker:
             None if assignment.before else place.splits_of(assignment.worker),
             shared=self._stages_with.values(),
             table_version=place.version,
+            attempt=assignment.attempt,
         )
         self._keyed = {e.index: e.to_stage not in self._sink_at for e in plan.exchanges}
         self._context = api.Context(
@@ -126,8 +130,9 @@ class Worker:
         self._outputs = Outputs(
             plan, self.worker, self.stages, self.outlets, self._sink_at, self.changing
         )
-        self._positions: dict[int, Position] = {}
+        self._positions: dict[int, SplitStand] = {}
         self._turns = Turns()
+        self._is_last = False  # the barrier that was opened last: nothing is read after it
         self._obey_at_s = 0.0
         self._waited_s = 0.0
         self._waits_since_s: float | None = None
@@ -216,11 +221,12 @@ class Worker:
                     sink.rollback(noted_by(resume, spec.name, gone))
                     sink.close()
 
-    def noted(self) -> dict[str, Any]:
-        """What the open writers note as they stand."""
+    def opened(self) -> Opened:
+        """Where splits and open writers stand before anything is read or written."""
         if self.checkpoint is None:
-            return {}
-        return {name: o.prepare() for name, o in self.outlets.items() if o.is_open}
+            return NOTHING_OPENED
+        noted = {name: o.prepare() for name, o in self.outlets.items() if o.is_open}
+        return Opened(self.readers.positions(), noted)
 
     # Running
 
@@ -276,27 +282,33 @@ class Worker:
         while (message := self.control.receive()) is not None:
             if type(message) is control.Exit:
                 return True
-            if type(message) is control.Announce and self.checkpoint is not None:
-                self.checkpoint.settle(kept=message.kept)
-                self.control.send(control.Settled(message.barrier))
-                self.changing.hand_over_sinks(self.checkpoint)
-            if type(message) is control.Copy:
-                self.data.connect(message.data)
-                self.changing.begin_copies(self.stages.place[0], message.after, joins=False)
-            if type(message) is control.CallOff:
-                self.changing.call_off()
+            if type(message) is control.Announce:
+                self._settle(message)
             if type(message) is control.Barrier:
                 self._open_barrier(message)
             if type(message) is control.Splits:
-                self.readers.take(message.positions, self._context)
-                self._perform(SplitsTaken(tuple(message.positions)))
+                self.readers.take(message.stands, self._context)
+                self._perform(SplitsTaken(tuple(message.stands)))
                 assert self.changing.move is not None
                 self.changing.move.splits_came = True
             if type(message) is control.Left:
                 self.data.forget(message.workers)
         return False
 
+    def _settle(self, message: control.Announce) -> None:
+        """A checkpoint is real, or never will be. After the last one every sink is closed here, so
+        that the run is over only when what they hold is durable. Raises RunFailure.
+        """
+        if self.checkpoint is not None:
+            self.checkpoint.settle(kept=message.kept)
+            if message.kept:
+                self.changing.hand_over_sinks(self.checkpoint)
+        if self._is_last:
+            self.close_outlets()
+        self.control.send(control.Settled(message.barrier))
+
     def _open_barrier(self, message: control.Barrier) -> None:
+        self._is_last = message.last
         if self.checkpoint is not None:
             self.checkpoint.begin(message.barrier, last=message.last)
         after, change, gives = message.after, None, frozenset[int]()
@@ -306,7 +318,9 @@ class Worker:
             gives = frozenset(
                 set(before.splits_of(self.worker)) - set(after.splits_of(self.worker))
             )
-            self.changing.begin_move(few=message.few)
+            self.data.connect(message.data)
+            self.changing.begin_copies(before, after, joins=False)
+            self.changing.begin_move(few=False)
         self._perform(BarrierOpened(message.barrier, message.last, change, gives))
 
     def _wait(self) -> None:
@@ -564,14 +578,18 @@ class Worker:
         )
 
     def close(self) -> None:
-        """Close every connector. Raises RunFailure of the first that fails, when all are closed."""
+        """Close every connector. Raises RunFailure."""
+        self.close_outlets()
+        self.readers.close()
+
+    def close_outlets(self) -> None:
+        """Close every sink. Raises RunFailure of the first that fails, when all are closed."""
         failed: RunFailure | None = None
         for outlet in self.outlets.values():
             try:
                 outlet.close()
             except RunFailure as failure:
                 failed = failed or failure
-        self.readers.close()
         if failed is not None:
             raise failed
 
