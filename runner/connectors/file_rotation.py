@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +58,7 @@ def next_after(path: Path, file: OpenFile, known: Known) -> OpenFile | None:
     here, turn = file.facts, _LATEST
     later = []
     for place, facts in _places(path):
-        order = _turn(path.name, place.name)
+        order = turn_of(path.name, place.name)
         if order is None or os.path.samestat(facts, present):
             continue
         if os.path.samestat(facts, here):
@@ -75,6 +76,23 @@ def next_after(path: Path, file: OpenFile, known: Known) -> OpenFile | None:
     return open_if_there(path)
 
 
+def without_rotated(paths: list[Path]) -> list[Path]:
+    """Some files without those that rotation has made of another one of them: what is left of them
+    is read as the rest of that.
+    """
+    known = defaultdict(list)
+    for path in paths:
+        for begins in {path.name, path.stem}:
+            known[path.parent / begins].append(path.name)
+
+    def is_rotated(path: Path) -> bool:
+        cuts = re.finditer(r"[.\-_](?=\d)", path.name)
+        begins = [path.parent / path.name[: cut.start()] for cut in cuts if cut.start()]
+        return any(turn_of(name, path.name) is not None for b in begins for name in known[b])
+
+    return [path for path in paths if not is_rotated(path)]
+
+
 class _Rotated(NamedTuple):
     """What has been rotated, in the order in which it was written."""
 
@@ -86,7 +104,7 @@ class _Rotated(NamedTuple):
 _LATEST = 1 << 62
 
 
-def _turn(name: str, rotated: str) -> int | None:
+def turn_of(name: str, rotated: str) -> int | None:
     """Of two names that rotation has given, the later one's is greater; None: it gives no such
     name to the file `name`. It is known by a number or a date behind the name, or before its
     suffix: app.log.1, app.log-20261127, app-2026-11-27.log, app.log.2.gz.

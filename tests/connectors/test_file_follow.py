@@ -412,6 +412,17 @@ def test_a_file_of_which_nothing_was_read_is_known_by_its_inode(tmp_path: Path) 
     first.reader.close()
 
 
+def test_of_a_folder_what_was_rotated_is_no_split_of_its_own(tmp_path: Path) -> None:
+    mine = ["app.log", "other-2026.txt", "part.1", "part.2", "web.txt"]
+    rotated = ["app.log.1", "app.log.2.gz", "app.log-20261127", "app-2026-11-27.log", "web.1.txt"]
+    for name in mine + rotated:
+        (tmp_path / name).write_text("")
+    source = connectors.source("file", {"path": str(tmp_path), "follow": True})
+    assert [Path(split.name).name for split in source.splits()] == mine
+    source = connectors.source("file", {"path": str(tmp_path), "follow": False})
+    assert len(source.splits()) == len(mine + rotated)
+
+
 STORY = st.lists(
     st.sampled_from(["write", "half", "end", "rotate", "copytruncate", "look", "look"]), max_size=14
 )
