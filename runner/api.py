@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+Delivery = Literal["at least once", "best effort"]
 
 BATCH_BYTES = 64 * 1024
 """How much a reader takes at once under load. Small enough for a short queue, large enough that
@@ -40,6 +42,11 @@ class Context:
     log: say one line to the user, shown among the run's events. resumes: the run goes on from a
     checkpoint, so a sink must not empty its output: `rollback` follows `open`. memory: of a reader,
     what `Reader.memory` gave at the offset that it is opened at; None: at the split's beginning.
+
+    attempt: how many times the workers have been started in this run, from 1. predecessor_ended:
+    whoever wrote this output before has been seen to end; else it may still be there, paused, and
+    go on one day: what it writes then must go nowhere. machine: an id of this machine, the same for
+    all runs on it.
     """
 
     pipeline: str
@@ -49,6 +56,9 @@ class Context:
     log: Callable[[str], None] = field(default=lambda line: None)
     resumes: bool = False
     memory: Any = None
+    attempt: int = 1
+    predecessor_ended: bool = True
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,11 +172,17 @@ class Sink:
 
     With checkpoints: `prepare` notes where the output stands, `sync` makes that durable, `commit`
     says that the checkpoint is real, and `rollback` after a crash undoes all that came later.
-    Between prepare and commit more is written. A sink that does nothing for these four is written
-    to at least once. rolls_back: whether `rollback` really undoes, so that Roo may promise it.
+    Between prepare and commit more is written.
+
+    rolls_back: whether `rollback` really undoes, so that Roo may promise exactly once. delivery:
+    what Roo promises where it does not: "at least once", or "best effort" where what was written
+    may be lost on its way. commits: whether `commit` does anything; where it does not, a writer
+    that has left the run has nothing to do any more, and nobody is asked to roll it back.
     """
 
     rolls_back: bool = False
+    delivery: Delivery = "at least once"
+    commits: bool = True
     takes_bytes: ClassVar[bool] = True
     single_writer: bool = True
     header: bytes = b""
@@ -185,16 +201,23 @@ class Sink:
         raise NotImplementedError(f"{type(self).__name__} has no method `write`")
 
     def flush(self) -> None:
-        """Everything written so far is out of this process when this returns."""
+        """Everything written so far is out of this process when this returns. Runs without
+        checkpoints call it at their end: then all is there, committed or not.
+        """
 
     def prepare(self) -> Any:
-        """A checkpoint: flush, and return what `rollback` will need (plain data, for JSON)."""
+        """A checkpoint: flush, and return what `rollback` will need (plain data, for JSON).
+
+        Raises ConnectorError where the output is no longer as this writer has left it.
+        """
         self.flush()
         return None
 
     def sync(self) -> None:
         """Make all that was written before the last `prepare` durable. Called on another thread,
-        while writing goes on. Raises OSError where that fails: then the checkpoint does.
+        while writing goes on. Raises ConnectorError or OSError where that fails. What was written
+        may be gone then, whatever a second try would say: Roo has nothing more prepared, synced or
+        committed by this writer, and the next attempt goes back to the checkpoint.
         """
 
     def commit(self, noted: Any) -> None:
@@ -204,7 +227,10 @@ class Sink:
         """Right after `open`: undo what was written after `noted`; None: everything of this run."""
 
     def close(self) -> None:
-        """Flush and let go of everything."""
+        """Let go of everything, after the last `commit` or `flush`, or in a run that fails. What
+        waits for its commit is not published. Raises ConnectorError where what is there is not
+        what was written, or can't be made durable.
+        """
 
 
 class Decoder:

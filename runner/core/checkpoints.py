@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from roo.core.placement import Placement
+from roo.core.position import START, Position
 from roo.core.table import RING, Table
 
 SINGLE = "single"
@@ -41,26 +42,12 @@ class StatePart(NamedTuple):
     keys_hash: int = 0
 
 
-class SplitStand(NamedTuple):
-    """Where a split stood at a cut: the offset after the last message read (None: before the
-    first), whether it was read to its end, and what else its reader needs to go on from there.
-    """
-
-    offset: int | None
-    ended: bool
-    memory: Any = None
-
-
-FROM_START = SplitStand(None, False)
-"""Of a split that nobody has opened yet."""
-
-
 class Opened(NamedTuple):
     """What a worker has opened, before anything is read or written. splits: by index. sinks: what
     each open writer noted.
     """
 
-    splits: Mapping[int, SplitStand]
+    splits: Mapping[int, Position]
     sinks: Mapping[str, Any]
 
 
@@ -74,7 +61,7 @@ class Part(NamedTuple):
     """
 
     barrier: int
-    splits: Mapping[int, SplitStand]
+    splits: Mapping[int, Position]
     sinks: Mapping[str, Any]
     states: Mapping[str, StatePart]
     by_pickle: tuple[str, ...] = ()
@@ -87,7 +74,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitPosition:
-    """Where a split of a source stood, and what it is: see `SplitStand`."""
+    """A split of a source, and where it stood: what `api.Split` has, and a `Position`."""
 
     source: str
     name: str
@@ -98,9 +85,9 @@ class SplitPosition:
     memory: Any = None
 
     @property
-    def stand(self) -> SplitStand:
+    def position(self) -> Position:
         """Where it stood."""
-        return SplitStand(self.offset, self.ended, self.memory)
+        return Position(self.offset, self.ended, self.memory)
 
 
 @dataclass(frozen=True)
@@ -228,7 +215,7 @@ def with_ends(
         sink: {by: noted for by, noted in writers.items() if by not in known.get(sink, {})}
         for sink, writers in _by_sink(pipeline, opened).items()
     }
-    stood = {(s.source, s.name): s for s in before.splits if s.stand != FROM_START}
+    stood = {(s.source, s.name): s for s in before.splits if s.position != START}
     splits = tuple(
         stood.get((split.source, split.name), split)
         for split in _positions(pipeline, _stands(opened))
@@ -335,8 +322,8 @@ def _by_sink(pipeline: Pipeline, of: Mapping[int, Part | Opened]) -> dict[str, d
     return found
 
 
-def _stands(of: Mapping[int, Part | Opened]) -> dict[int, SplitStand]:
-    stands: dict[int, SplitStand] = {}
+def _stands(of: Mapping[int, Part | Opened]) -> dict[int, Position]:
+    stands: dict[int, Position] = {}
     for worker, had in of.items():
         for split, stand in had.splits.items():
             _need(split not in stands, f"split {split} is read by worker {worker} and another one")
@@ -344,9 +331,9 @@ def _stands(of: Mapping[int, Part | Opened]) -> dict[int, SplitStand]:
     return stands
 
 
-def _positions(pipeline: Pipeline, stands: Mapping[int, SplitStand]) -> tuple[SplitPosition, ...]:
+def _positions(pipeline: Pipeline, stands: Mapping[int, Position]) -> tuple[SplitPosition, ...]:
     return tuple(
-        SplitPosition(*split, *stands.get(index, FROM_START))
+        SplitPosition(*split, *stands.get(index, START))
         for index, split in sorted(pipeline.splits.items())
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from roo import api, clock
 from roo.api import ConnectorError, Read, Reader, Split
-from roo.core.checkpoints import FROM_START, SplitStand
+from roo.core.position import START, Position
 from roo.plan.model import Plan
 from roo.runtime.failures import RunFailure, render, say, shorten, users_frames
 from roo.runtime.outlets import check_plain, connector_failure, make_codec, make_source
@@ -25,7 +25,7 @@ class Readers:
         self,
         plan: Plan,
         splits: Mapping[int, tuple[str, Split]],
-        stood: Mapping[int, SplitStand],
+        stood: Mapping[int, Position],
     ) -> None:
         """stood: where splits go on from, by split; those without one begin at their start."""
         self._plan = plan
@@ -37,7 +37,7 @@ class Readers:
         self.source_index = {s.name: i for i, s in enumerate(plan.spec.sources)}
         self.messages = {s.name: 0 for s in plan.spec.sources}
         self.bytes_read = {s.name: 0 for s in plan.spec.sources}
-        self.ended: dict[int, SplitStand] = {}
+        self.ended: dict[int, Position] = {}
         self.done_bytes: dict[int, tuple[int, int]] = {}
 
     def source_of(self, split: int) -> str:
@@ -48,7 +48,7 @@ class Readers:
         """Open the splits assigned to this worker. Raises RunFailure."""
         for index in mine:
             name, split = self._splits[index]
-            spec, stood = self._plan.source(name), self._stood.get(index, FROM_START)
+            spec, stood = self._plan.source(name), self._stood.get(index, START)
             here = replace(context, name=name, memory=stood.memory)
             try:
                 reader = make_source(spec).open(split, stood.offset, make_codec(spec.codec), here)
@@ -74,7 +74,7 @@ class Readers:
             self._retry_at_s.pop(split, None)
             self.ended.pop(split, None)
 
-    def take(self, positions: Mapping[int, SplitStand], context: api.Context) -> None:
+    def take(self, positions: Mapping[int, Position], context: api.Context) -> None:
         """Go on with splits that another worker has read. Raises RunFailure."""
         self._stood |= positions
         self.open(tuple(positions), context)
@@ -97,16 +97,16 @@ class Readers:
             skipped, done = self.done_bytes[split]
             self.done_bytes[split] = skipped, done + read.bytes_read
             if read.end:
-                self.ended[split] = SplitStand(read.offset, True, self._memory(split))
+                self.ended[split] = Position(read.offset, True, self._memory(split))
         elif self._readers[split].fileno() is None:
             wait_s = self._readers[split].ready_in_ms() / 1000
             self._retry_at_s[split] = clock.monotonic_s() + wait_s
         return read
 
-    def positions(self) -> dict[int, SplitStand]:
+    def positions(self) -> dict[int, Position]:
         """Where each open split stands. Raises RunFailure."""
         return {
-            split: self.ended.get(split) or SplitStand(offset, False, self._memory(split))
+            split: self.ended.get(split) or Position(offset, False, self._memory(split))
             for split, offset in self._offsets.items()
         }
 
@@ -161,7 +161,7 @@ class Readers:
 class _Ended(Reader):
     """In place of one whose split was at its end, and can't be opened any more."""
 
-    def __init__(self, stood: SplitStand, size_bytes: int) -> None:
+    def __init__(self, stood: Position, size_bytes: int) -> None:
         self.skipped_bytes = size_bytes
         self._stood = stood
 

@@ -11,7 +11,8 @@ from roo.api import Split
 from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.encoding import StateMismatch, decode, decode_plain
 from roo.checkpoint.restore import Decode, restore
-from roo.core.checkpoints import SINGLE, FileInfo, Manifest, SplitStand, own_chain
+from roo.core.checkpoints import SINGLE, FileInfo, Manifest, own_chain
+from roo.core.position import Position
 from roo.core.table import Table
 from roo.plan.model import Plan
 from roo.plan.resolve import resolve
@@ -70,9 +71,9 @@ def splits_of(
     return dict(enumerate(splits))
 
 
-def stands_of(manifest: Manifest, splits: Mapping[int, tuple[str, Split]]) -> dict[int, SplitStand]:
+def stands_of(manifest: Manifest, splits: Mapping[int, tuple[str, Split]]) -> dict[int, Position]:
     """Where the splits of a resumed run stood, those that the checkpoint knows."""
-    stood = {(s.source, s.name): s.stand for s in manifest.splits}
+    stood = {(s.source, s.name): s.position for s in manifest.splits}
     return {
         index: stood[source, split.name]
         for index, (source, split) in splits.items()
@@ -116,6 +117,11 @@ def own_chains(
 def knows(manifest: Manifest, sink: str, worker: int) -> bool:
     """Whether a checkpoint knows a writer: one that it does not know has not written yet."""
     return not {SINGLE, str(worker)}.isdisjoint(manifest.sinks.get(sink, {}))
+
+
+def has_left(manifest: Manifest, worker: int) -> bool:
+    """Whether a worker had left in peace by a checkpoint: what it noted is all it wrote."""
+    return worker not in manifest.table.owners
 
 
 def noted_by(manifest: Manifest, sink: str, worker: int) -> Any:

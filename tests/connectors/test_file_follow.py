@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from roo import clock, connectors
 from roo.api import ConnectorError, Reader
 from roo.connectors.file_follow import FollowReader
-from roo.core.checkpoints import FROM_START, SplitStand
+from roo.core.position import START, Position
 from tests.connectors.reading import LINES, context, read_until
 
 CSV = connectors.codec("csv", None, {})
@@ -27,7 +27,7 @@ QUICK = settings(max_examples=100, deadline=None)
 
 
 def follow(
-    path: Path, at: SplitStand = FROM_START, *, log: list[str] | None = None, **options: Any
+    path: Path, at: Position = START, *, log: list[str] | None = None, **options: Any
 ) -> FollowReader:
     """A reader that follows a path, from a position on, and waits for nobody at a rotation."""
     options = {"path": str(path), "follow": True, "rotate_wait_s": 0, **options}
@@ -152,8 +152,8 @@ class Followed:
         self.positions = [(self.position, 0)]
 
     @property
-    def position(self) -> SplitStand:
-        return SplitStand(self._offset, False, self.reader.memory())
+    def position(self) -> Position:
+        return Position(self._offset, False, self.reader.memory())
 
     def read(self, times: int = 8) -> list[Any]:
         """What it gives in so many looks."""
@@ -167,7 +167,7 @@ class Followed:
                 self.positions.append((self.position, len(self.messages)))
         return self.messages[before:]
 
-    def again(self, at: SplitStand | None = None) -> list[Any]:
+    def again(self, at: Position | None = None) -> list[Any]:
         """What another one gives that goes on from a position."""
         other = Followed.__new__(Followed)
         at = at or self.position

@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roo.core.checkpoints import (
-    FROM_START,
+    START,
     FileInfo,
     Manifest,
     NotWhole,
     Opened,
     Part,
     Pipeline,
-    SplitStand,
     StatePart,
     finished,
     first_manifest,
@@ -29,6 +28,7 @@ from roo.core.checkpoints import (
     with_ends,
 )
 from roo.core.placement import Placement
+from roo.core.position import Position
 
 SPLITS = {0: ("lines", "a.txt", {"path": "a.txt"}, 10), 1: ("lines", "b.txt", {}, None)}
 PIPELINE = Pipeline("p", "f" * 32, {"a": "b"}, {"s": 1}, SPLITS, frozenset({"single"}))
@@ -36,7 +36,7 @@ PLACE = Placement.fresh(2, ["single"], [0, 1])
 NOW = "2026-11-27T10:00:00+00:00"
 
 
-NEW = SplitStand(None, False, "new file")
+NEW = Position(None, False, "new file")
 
 
 def file(name: str, keys: int = 1) -> FileInfo:
@@ -45,7 +45,7 @@ def file(name: str, keys: int = 1) -> FileInfo:
 
 def part(worker: int, barrier: int, *, full: bool = True, name: str = "", **more: Any) -> Part:
     facts: dict[str, Any] = {
-        "splits": {worker: SplitStand(barrier * 100 + worker, False)},
+        "splits": {worker: Position(barrier * 100 + worker, False)},
         "sinks": {"each": barrier * 10 + worker, **({"single": barrier} if worker == 0 else {})},
         "states": {"s": StatePart(file(name or f"c{barrier}-w{worker}"), full, barrier, worker)},
     }
@@ -54,7 +54,7 @@ def part(worker: int, barrier: int, *, full: bool = True, name: str = "", **more
 
 def opened(*workers: int) -> dict[int, Opened]:
     sinks = {w: {"each": 0, **({"single": 0} if w == 0 else {})} for w in workers}
-    return {w: Opened({w: SplitStand(None, False, f"file {w}")}, sinks[w]) for w in workers}
+    return {w: Opened({w: Position(None, False, f"file {w}")}, sinks[w]) for w in workers}
 
 
 def first() -> Manifest:
@@ -117,7 +117,7 @@ def test_a_change_is_kept_with_the_states_of_the_old_owners_and_the_new_table() 
 def test_what_a_writer_that_has_left_noted_stays() -> None:
     gone = following(following(first(), 1), 2, after=PLACE.changed([], [1]))
     place = PLACE.changed([], [1])
-    alone = part(0, 3, splits={0: SplitStand(1, False), 1: SplitStand(2, True)})
+    alone = part(0, 3, splits={0: Position(1, False), 1: Position(2, True)})
     later = next_manifest(PIPELINE, gone, {0: alone}, place, place, NOW)
     assert later.sinks["each"] == {"0": 30, "1": 21}
     assert [split.ended for split in later.splits] == [False, True]
@@ -130,7 +130,7 @@ def test_what_a_writer_that_has_left_noted_stays() -> None:
         ({0: part(0, 1), 1: part(1, 2)}, "several barriers"),
         ({0: part(0, 0), 1: part(1, 0)}, "barrier 0 after checkpoint 0"),
         ({0: part(0, 1), 1: part(1, 1, splits={})}, r"nobody says where splits \[1\] stand"),
-        ({0: part(0, 1), 1: part(1, 1, splits={0: SplitStand(1, False)})}, "split 0 is read by"),
+        ({0: part(0, 1), 1: part(1, 1, splits={0: Position(1, False)})}, "split 0 is read by"),
         ({0: part(0, 1), 1: part(1, 1, sinks={"single": 3})}, "single has a second writer"),
         ({0: part(0, 1), 1: part(1, 1, states={})}, "worker 1 reports the states"),
         ({0: part(0, 1), 1: part(1, 1, states={"s": StatePart(None, True, 4, 0)})},
@@ -165,8 +165,8 @@ def test_splits_that_have_come_since_are_noted_and_others_stay_where_they_stood(
     more = with_ends(new, one, 2, {**opened(0, 1, 2), 2: Opened({2: NEW}, {})}, NOW)
     assert more is not None
     assert more.splits[:2] == one.splits
-    assert more.splits[2].stand == NEW
-    assert with_ends(new, more, 3, {2: Opened({2: FROM_START}, {})}, NOW) is None
+    assert more.splits[2].position == NEW
+    assert with_ends(new, more, 3, {2: Opened({2: START}, {})}, NOW) is None
 
 
 def test_the_end_is_a_manifest_of_its_own() -> None:

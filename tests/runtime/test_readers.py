@@ -9,7 +9,7 @@ import pytest
 
 from roo import api
 from roo.api import Split
-from roo.core.checkpoints import FROM_START, SplitStand
+from roo.core.position import START, Position
 from roo.plan.build import make
 from roo.runtime.failures import RunFailure
 from roo.runtime.readers import Readers
@@ -41,7 +41,7 @@ class Rows:
         self.said: list[str] = []
         self.context = api.Context("p", "", 0, 2, self.said.append)
 
-    def readers(self, **stood: SplitStand) -> Readers:
+    def readers(self, **stood: Position) -> Readers:
         """Of a worker. stood: where its splits stand: split0, split1."""
         return Readers(self.plan, self.splits, {int(k[-1]): at for k, at in stood.items()})
 
@@ -62,7 +62,7 @@ def messages(readers: Readers, split: int) -> list[Any]:
 
 def test_a_split_that_is_given_away_goes_on_where_it_stood(rows: Rows) -> None:
     """With what its decoder has learnt, and not where its new reader once found it."""
-    one, two = rows.readers(), rows.readers(split0=FROM_START)
+    one, two = rows.readers(), rows.readers(split0=START)
     one.open((0, 1), rows.context)
     two.open((0,), rows.context)
     assert two.positions()[0].offset is None
