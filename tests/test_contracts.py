@@ -35,6 +35,21 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_header_is_not_forgotten(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"in.csv{suffix}"
+    content = ("n,m\n" + "".join(f"{n},{n % 7}\n" for n in range(20_000))).encode()
+    file.write_bytes(gzip.compress(content) if suffix else content)
+    codec = connectors.codec("csv", None, {})
+    for follow in (False, True)[: 1 if suffix else 2]:
+        options = {"path": str(file), "follow": follow}
+        check_source(
+            lambda options=options: connectors.source("file", options),  # type: ignore[misc]
+            codec=codec,
+            messages=15_000 if follow else None,
+        )
+
+
 @pytest.mark.parametrize("options", [{}, {"splits": 3}])
 def test_the_file_source(text: Path, options: dict[str, Any]) -> None:
     check_source(lambda: connectors.source("file", {"path": str(text), **options}))
@@ -243,6 +258,31 @@ def of_chance(self: Any, start: int, end: int) -> list[Any]:
     return [os.urandom(4) for _ in range(start, end)]
 
 
+class Learns(Numbers):
+    """Its first message tells how to read the others."""
+
+    def open(self, split: Split, offset: int | None, codec: Codec, context: Context) -> Reader:
+        return LearnsReader(offset or 0, context.memory)
+
+
+class LearnsReader(NumbersReader):
+    def __init__(self, offset: int, memory: Any) -> None:
+        super().__init__(offset)
+        self.learnt = memory
+
+    def messages(self, start: int, end: int) -> list[Any]:
+        self.learnt = self.learnt or {"first": start}
+        return [number + self.learnt["first"] for number in range(start, end)]
+
+    def memory(self) -> Any:
+        return self.learnt
+
+
+class Forgets(Learns):
+    def open(self, split: Split, offset: int | None, codec: Codec, context: Context) -> Reader:
+        return LearnsReader(offset or 0, None)
+
+
 WRONG_SOURCES: dict[str, tuple[type[Source], str]] = {
     "refuses": (Refuses, "check() accepts what can be read"),
     "no split": (splitting(), "there is at least one split"),
@@ -272,6 +312,9 @@ WRONG_SOURCES: dict[str, tuple[type[Source], str]] = {
     "other messages each time": (reading(messages=of_chance), "from the start brings the same"),
     "deaf to offsets": (Deaf, "offsets grow: a Read"),
     "one too far": (OneTooFar, "gives exactly what comes after it"),
+    "forgets what it has learnt": (Forgets, "gives exactly what comes after it"),
+    "remembers a set": (reading(memory=lambda self: {1}), "what `memory` gives is plain data"),
+    "remembers a tuple": (reading(memory=lambda self: (1,)), "what `memory` gives is plain data"),
     "counts anew": (shifted(lambda offset: -offset), "offsets grow: a Read"),
     "counts on": (shifted(lambda offset: 1), "offsets count from the beginning"),
 }
@@ -279,6 +322,7 @@ WRONG_SOURCES: dict[str, tuple[type[Source], str]] = {
 
 def test_a_right_source_passes() -> None:
     check_source(lambda: Numbers({}))
+    check_source(lambda: Learns({}))
 
 
 @pytest.mark.parametrize("name", WRONG_SOURCES)

@@ -16,6 +16,7 @@ import zmq
 
 from roo import api, clock
 from roo.core.batch import Batch, Header, Kind, Origin, Output
+from roo.core.checkpoints import NOTHING_OPENED, Opened
 from roo.core.position import Position
 from roo.core.worker import (
     Aligned,
@@ -93,7 +94,11 @@ class Worker:
             s.name: Outlet(s, self.failures, self.latency, stdout_fd) for s in plan.spec.sinks
         }
         resume = assignment.resume
-        stood = {i: s.position for i, s in enumerate(resume.splits)} if resume else {}
+        stood: dict[int, Position] = {}
+        if resume is not None:
+            from roo.runtime.resume import stands_of
+
+            stood = stands_of(resume, assignment.splits)
         self.readers = Readers(plan, assignment.splits, stood)
         # Exchanges to a sink's stage carry encoded bytes, the others keys and messages.
         self._sink_at = {
@@ -223,11 +228,12 @@ class Worker:
                     sink.rollback(noted_by(resume, spec.name, gone))
                     sink.close()
 
-    def noted(self) -> dict[str, Any]:
-        """What the open writers note as they stand."""
+    def opened(self) -> Opened:
+        """Where splits and open writers stand before anything is read or written."""
         if self.checkpoint is None:
-            return {}
-        return {name: o.prepare() for name, o in self.outlets.items() if o.is_open}
+            return NOTHING_OPENED
+        noted = {name: o.prepare() for name, o in self.outlets.items() if o.is_open}
+        return Opened(self.readers.positions(), noted)
 
     # Running
 
