@@ -41,8 +41,9 @@ def count(number, state):
 DIES_AS_IT_APPENDS = """
 import signal
 from pathlib import Path
+from roo import disk
 
-whole = os.pwrite
+whole = disk.pwrite
 
 def half(fd, data, place):
     # Once: half of what is to be written, and kill -9.
@@ -58,7 +59,7 @@ def half(fd, data, place):
         os.kill(os.getppid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
-os.pwrite = half
+disk.pwrite = half
 """
 PIPELINE = """
 sources: {numbers: {type: file, path: in.txt, codec: json}}
@@ -338,14 +339,16 @@ def test_a_committed_file_as_workers_come_and_go(folder: Path) -> None:
 
 FULL = """
 import errno
-whole = os.pwrite
+from roo import disk
+
+whole = disk.pwrite
 
 def full(fd, data, place):
     if os.readlink(f"/proc/self/fd/{fd}").endswith("out.txt") and os.path.exists("full"):
         raise OSError(errno.ENOSPC, "")
     return whole(fd, data, place)
 
-os.pwrite = full
+disk.pwrite = full
 """
 
 
