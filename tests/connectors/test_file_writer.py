@@ -312,6 +312,7 @@ def test_side_files_of_a_late_writer_count_for_nothing(path: Path) -> None:
     second.write(b"b\n")
     noted = second.prepare()
     second.sync()
+    path.with_name(f".out.txt.pending-{noted['inode'] + 1}-3").write_bytes(b"?")
     third = opened(path, "committed", noted)
     assert path.read_bytes() == b"a\nb\n"
     third.close()
@@ -360,6 +361,52 @@ def full(*words: Any) -> Any:
 
 
 # Durability
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all files and folders that are synced, in order; `replace` is in it too."""
+    names: list[str] = []
+    sync, change = disk.fsync, disk.replace
+
+    def fsync(fd: int) -> None:
+        names.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        sync(fd)
+
+    def put(source: Path, target: Path) -> None:
+        names.append(f"{source.name} -> {target.name}")
+        change(source, target)
+
+    monkeypatch.setattr(disk, "fsync", fsync)
+    monkeypatch.setattr(disk, "replace", put)
+    return names
+
+
+@BOTH
+def test_all_that_was_prepared_is_synced(path: Path, visibility: str, synced: list[str]) -> None:
+    sink = opened(path, visibility)
+    sink.sync()  # with the names of all folders above
+    synced.clear()
+    sink.write(b"a\n")
+    sink.prepare()
+    sink.write(b"b\n")
+    sink.prepare()
+    sink.write(b"for the next one\n")
+    sink.sync()
+    side = [f".out.txt.pending-{path.stat().st_ino}-{start}" for start in (0, 2)]
+    aside = visibility == "committed"
+    assert synced == ([*side, "out.txt", "folder"] if aside else ["out.txt"])
+
+
+@BOTH
+def test_what_takes_the_place_of_a_file_is_durable(
+    path: Path, visibility: str, synced: list[str]
+) -> None:
+    noted = checkpoint(opened(path, visibility), b"a\n")
+    synced.clear()
+    opened(path, visibility, noted, predecessor_ended=False)
+    new = ".out.txt.next-1"
+    assert synced[:3] == [new, f"{new} -> out.txt", "folder"]
 
 
 @BOTH
