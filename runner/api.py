@@ -40,7 +40,8 @@ class Context:
 
     worker: index of this worker, from 0. workers: how many there are.
     log: say one line to the user, shown among the run's events. resumes: the run goes on from a
-    checkpoint, so a sink must not empty its output: `rollback` follows `open`.
+    checkpoint, so a sink must not empty its output: `rollback` follows `open`. memory: of a reader,
+    what `Reader.memory` gave at the offset that it is opened at; None: at the split's beginning.
 
     attempt: how many times the workers have been started in this run, from 1. predecessor_ended:
     whoever wrote this output before has been seen to end; else it may still be there, paused, and
@@ -54,6 +55,7 @@ class Context:
     workers: int
     log: Callable[[str], None] = field(default=lambda line: None)
     resumes: bool = False
+    memory: Any = None
     attempt: int = 1
     predecessor_ended: bool = True
     machine: str = ""
@@ -114,6 +116,15 @@ class Reader:
         `Read.end` says that nothing will ever follow. Raises ConnectorError when the source fails.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method `read`")
+
+    def memory(self) -> Any:
+        """What is needed besides the offset of the last `Read` to go on from there, or to find that
+        nobody can: which file it is, what a decoder has learnt. Plain data, for JSON.
+
+        A reader that is opened at that offset finds it in `Context.memory`. It must belong to the
+        offset: a `read` that returns None leaves it as it is.
+        """
+        return None
 
     def fileno(self) -> int | None:
         """A descriptor that polls readable when `read` has something; None: ask `ready_in_ms`."""
@@ -242,6 +253,22 @@ class Decoder:
     def finish(self) -> tuple[list[Any], list[Failure]]:
         """The stream has ended: whatever is left, as a last frame."""
         raise NotImplementedError
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has still to see how the stream begins (a row of column names), without which
+        the rest can't be read.
+        """
+        return False
+
+    def memory(self) -> Any:
+        """What it has learnt from all frames so far, without an unfinished one: plain data, for
+        JSON. None: nothing.
+        """
+        return None
+
+    def remember(self, memory: Any) -> None:
+        """Before anything is fed: what comes follows the frames that taught another one this."""
 
 
 class Encoder:

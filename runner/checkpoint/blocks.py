@@ -16,13 +16,13 @@ import os
 import pickle
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_64, xxh3_64_intdigest
 
+from roo.core.checkpoints import FileInfo
 from roo.items import unpack_items
 
 MAGIC = b"ROOSNAP2"
@@ -60,16 +60,6 @@ class Group(NamedTuple):
     keys: bytes
     states: bytes
     number: int
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """What a manifest keeps of a file. checksum: xxh3_64 of its bytes. keys: how many it holds."""
-
-    name: str
-    size_bytes: int
-    checksum: str
-    keys: int
 
 
 class BlockWriter:
@@ -162,7 +152,9 @@ def _compressor() -> Any:
 
 
 def check_file(folder: Path, info: FileInfo) -> None:
-    """Raises Damaged unless the file is there, whole and as it was written."""
+    """Raises Damaged unless the file is there, whole and as it was written; OSError where it can't
+    be read, which says nothing of what is in it.
+    """
     path = folder / info.name
     try:
         size_bytes = path.stat().st_size
@@ -172,7 +164,7 @@ def check_file(folder: Path, info: FileInfo) -> None:
         with path.open("rb") as file:
             while data := file.read(1 << 20):
                 digest.update(data)
-    except OSError as error:
-        raise Damaged(path, os.strerror(error.errno or 0).lower()) from error
+    except FileNotFoundError as error:
+        raise Damaged(path, "not there") from error
     if digest.hexdigest() != info.checksum:
         raise Damaged(path, "not as it was written (its checksum differs)")

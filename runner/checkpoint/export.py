@@ -10,8 +10,8 @@ from typing import Any
 
 from roo.checkpoint.blocks import read_blocks
 from roo.checkpoint.encoding import decode_plain
-from roo.checkpoint.manifest import Manifest
 from roo.checkpoint.restore import still_theirs
+from roo.core.checkpoints import Manifest
 from roo.core.table import hash64
 
 

@@ -1,4 +1,8 @@
-"""The directory of one pipeline's checkpoints: numbered manifests, snapshot files, a lock."""
+"""The directory of one pipeline's checkpoints: numbered manifests, snapshot files, locks.
+
+Whether a checkpoint is there is a question to the disk, and this is where it is asked: by the start
+of a run, and by a run whose workers have died (`recover`). Nothing but this removes a file.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,42 @@ import fcntl
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
+from roo import disk
 from roo.api import ConnectorError
 from roo.checkpoint.blocks import Damaged, check_file
-from roo.checkpoint.manifest import Manifest, OtherFormat, from_json, to_json
+from roo.checkpoint.manifest import OtherFormat, from_json, to_json
+from roo.core.checkpoints import Manifest, garbage, to_keep
 
 _MANIFEST = re.compile(r"manifest-(\d{8})\.json")
+_SNAPSHOT = re.compile(r"c(\d{8})-.*\.snap")
+MODE = 0o666
+
+
+class NotCommitted(Exception):
+    """A manifest could not be written, and is not there: why."""
+
+
+class CommitUnknown(Exception):
+    """A manifest may be durable or not: why nobody can tell."""
+
+
+class Unreadable(Exception):
+    """A file can't be read just now. That is no damage: it may well be whole."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path}: {say(error)}")
+
+
+class Found(NamedTuple):
+    """What a run goes on from. manifest: None where there is none. damaged: what is wrong with
+    newer ones. newest: the highest number that anything there has.
+    """
+
+    manifest: Manifest | None
+    damaged: list[Damaged]
+    newest: int
 
 
 class Folder:
@@ -22,6 +56,8 @@ class Folder:
         self.path = path
         self._lock = -1
 
+    # Who uses it
+
     def lock(self) -> None:
         """Keep every other coordinator out until this process ends, by whatever means.
 
@@ -29,7 +65,7 @@ class Folder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
         except OSError as error:
             what = f"can't keep checkpoints in {self.path}: {os.strerror(error.errno or 0)}"
             hint = "set `checkpoint.dir` to a folder that can be written, or use --no-checkpoint"
@@ -53,48 +89,61 @@ class Folder:
             os.close(self._lock)
             self._lock = -1
 
+    # What there is
+
     def numbers(self) -> list[int]:
-        """The checkpoints there are manifests of, newest first. Raises Damaged."""
+        """The checkpoints there are manifests of, newest first. Raises Unreadable."""
         found = (_MANIFEST.fullmatch(name) for name in self._names())
         return sorted((int(match[1]) for match in found if match), reverse=True)
 
     @property
     def holds_states(self) -> bool:
-        """Whether there are snapshot files. Raises Damaged."""
-        return any(name.endswith(".snap") for name in self._names())
+        """Whether there are snapshot files. Raises Unreadable."""
+        return bool(self._snapshots())
 
     def _names(self) -> list[str]:
         """What is in it; nothing, where there is no such folder."""
         try:
-            return sorted(os.listdir(self.path))  # noqa: PTH208
+            return sorted(disk.listdir(self.path))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise Damaged(self.path, os.strerror(error.errno or 0).lower()) from error
+            raise Unreadable(self.path, error) from error
+
+    def _snapshots(self) -> dict[str, int]:
+        """Name -> barrier of every snapshot file there is."""
+        found = ((name, _SNAPSHOT.fullmatch(name)) for name in self._names())
+        return {name: int(match[1]) for name, match in found if match}
 
     def manifest_path(self, number: int) -> Path:
         """Where the manifest of a checkpoint is."""
         return self.path / f"manifest-{number:08}.json"
 
     def read(self, number: int) -> Manifest:
-        """A manifest. Raises Damaged, OtherFormat."""
+        """A manifest. Raises Damaged, OtherFormat, Unreadable."""
         path = self.manifest_path(number)
         try:
-            return from_json(path, path.read_text(encoding="utf-8"))
+            return from_json(path, disk.read_file(path).decode())
         except FileNotFoundError as error:
             raise Damaged(path, "not there") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise Damaged(path, "can't be read") from error
+        except UnicodeDecodeError as error:
+            raise Damaged(path, "cut short, or not a manifest") from error
+        except OSError as error:
+            raise Unreadable(path, error) from error
 
     def verify(self, manifest: Manifest) -> None:
-        """Raises Damaged unless every file of a checkpoint is whole."""
+        """Raises Damaged unless every file of a checkpoint is whole, Unreadable."""
         for file in manifest.files:
-            check_file(self.path, file)
+            try:
+                check_file(self.path, file)
+            except OSError as error:
+                raise Unreadable(self.path / file.name, error) from error
 
     def newest_intact(self) -> tuple[Manifest | None, list[Damaged]]:
         """The newest checkpoint that can be gone on from, and what is wrong with newer ones.
 
-        Raises OtherFormat: one that this Roo can't read is no reason to take an older one.
+        Raises OtherFormat and Unreadable: one that can't be read by this Roo, or not just now, is
+        no reason to take an older one.
         """
         damaged: list[Damaged] = []
         for number in self.numbers():
@@ -108,33 +157,6 @@ class Folder:
                 damaged.append(error)
         return None, damaged
 
-    def commit(self, manifest: Manifest) -> None:
-        """Make a checkpoint real: when this returns it outlives any crash. Raises OSError.
-
-        The files that the manifest names must be durable already.
-        """
-        path = self.manifest_path(manifest.checkpoint)
-        temporary = path.with_suffix(".tmp")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(to_json(manifest))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        self.sync()
-
-    def sync(self) -> None:
-        """Make the names in the directory durable."""
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
     @property
     def is_finished(self) -> bool:
         """Whether the newest checkpoint is the last one of a run that has read everything."""
@@ -143,41 +165,103 @@ class Folder:
             return bool(numbers) and self.read(numbers[0]).finished
         return False
 
-    def go_back_to(self, number: int) -> None:
-        """Remove the checkpoints that are newer than one: it is gone on from, so they never were.
+    # Going on
 
-        Their files go at the next `prune`. Raises OSError.
+    def find(self) -> Found:
+        """The checkpoint to go on from, as whoever starts finds it: a run that has lost its workers
+        too. Nothing is changed. Raises Unreadable, OtherFormat.
         """
-        for newer in self.numbers():
-            if newer > number:
-                self.manifest_path(newer).unlink()
+        newest = max([*self.numbers(), *self._snapshots().values()], default=-1)
+        return Found(*self.newest_intact(), newest)
 
-    def prune(self, keep: int) -> list[str]:
-        """Remove all but the newest `keep` checkpoints, and the files that none of these needs.
-
-        Files of a checkpoint being written must not be there: call it after a commit. Returns the
-        names of what was removed. A manifest that can't be read keeps nothing alive.
+    def go_on_from(self, number: int) -> None:
+        """This checkpoint is gone on from, so newer ones never were: their manifests go. What is
+        there is made durable: a commit that nobody knew the outcome of has one from here on.
+        Raises Unreadable, OSError.
         """
-        kept = self.numbers()[: max(keep, 1)]
-        needed = {self.manifest_path(number).name for number in kept}
-        for number in kept:
-            with contextlib.suppress(Damaged):
-                needed.update(file.name for file in self.read(number).files)
-        return self._remove_all_but(needed)
+        self._remove([newer for newer in self.numbers() if newer > number])
+        for name in self._names():
+            if name.endswith(".tmp"):  # of a run that was killed
+                disk.unlink(self.path / name)
+        self.sync()
+
+    # Committing
+
+    def commit(self, manifest: Manifest) -> None:
+        """Make a checkpoint real: when this returns it outlives any crash.
+
+        The files that the manifest names must be durable already. A manifest is written once: a
+        number that is there already is an error. Raises NotCommitted, CommitUnknown.
+        """
+        path = self.manifest_path(manifest.checkpoint)
+        temporary = path.with_suffix(".tmp")
+        try:
+            if manifest.checkpoint in self.numbers():
+                raise NotCommitted(f"{path} is there already")
+            with contextlib.suppress(FileNotFoundError):  # of a run that was killed
+                disk.unlink(temporary)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            fd = disk.open(temporary, flags, MODE)
+            try:
+                disk.write_all(fd, to_json(manifest).encode())
+                disk.fsync(fd)
+            finally:
+                disk.close(fd)
+        except (OSError, Unreadable) as error:
+            with contextlib.suppress(OSError):
+                disk.unlink(temporary)
+            raise NotCommitted(say(error)) from error
+        try:
+            disk.replace(temporary, path)
+            self.sync()
+        except OSError as error:
+            raise CommitUnknown(say(error)) from error
+
+    def sync(self) -> None:
+        """Make the names in the directory durable. Raises OSError."""
+        disk.sync_folder(self.path)
+
+    # Removing
+
+    def prune(self, keep: int, *, open_barrier: int | None = None) -> list[str]:
+        """Remove all but the newest `keep` checkpoints, then the files that none of these needs.
+
+        open_barrier: files of this barrier and of later ones stay. Returns the names of what was
+        removed. A manifest that can't be read may need any file, so then nothing is removed.
+        Raises Damaged, Unreadable, OSError.
+        """
+        manifests = {number: self.read(number) for number in self.numbers()}
+        kept = to_keep(manifests, keep)
+        removed = self._remove([number for number in manifests if number not in kept])
+        if removed:
+            self.sync()  # else a power failure could bring a manifest back without its files
+        files = garbage(self._snapshots(), [manifests[n] for n in kept], open_barrier=open_barrier)
+        for name in files:
+            disk.unlink(self.path / name)
+        return [*removed, *files]
 
     def clear(self) -> None:
-        """Forget every checkpoint. Raises OSError.
+        """Forget every checkpoint. Raises OSError, Unreadable.
 
-        The newest manifest goes last: if this is cut short, a run that has finished still has.
+        The newest manifest goes last of them: if this is cut short, a run that has finished still
+        has. Files go when no manifest is left.
         """
-        self._remove_all_but({self.manifest_path(number).name for number in self.numbers()[:1]})
-        self._remove_all_but(set())
-
-    def _remove_all_but(self, needed: set[str]) -> list[str]:
-        removed = []
+        for number in reversed(self.numbers()):
+            self._remove([number])
+        self.sync()
         for name in self._names():
-            ours = name.endswith((".snap", ".tmp")) or _MANIFEST.fullmatch(name)
-            if ours and name not in needed:
-                (self.path / name).unlink(missing_ok=True)
-                removed.append(name)
-        return removed
+            if name.endswith((".snap", ".tmp")):
+                disk.unlink(self.path / name)
+
+    def _remove(self, numbers: list[int]) -> list[str]:
+        """Manifests, oldest first."""
+        names = [self.manifest_path(number).name for number in sorted(numbers)]
+        for name in names:
+            disk.unlink(self.path / name)
+        return names
+
+
+def say(error: Exception) -> str:
+    """An OSError in words."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number).lower() if number else str(error)

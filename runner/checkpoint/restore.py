@@ -10,7 +10,7 @@ from typing import Any
 
 from roo.checkpoint.blocks import Block, read_blocks
 from roo.checkpoint.encoding import decode
-from roo.checkpoint.manifest import Chain, Manifest
+from roo.core.checkpoints import Chain, Manifest
 from roo.core.table import Table
 
 Decode = Callable[[bytes], list[Any]]

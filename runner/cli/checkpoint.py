@@ -10,9 +10,9 @@ from typing import Any
 
 from roo.api import ConnectorError
 from roo.checkpoint.blocks import Damaged
-from roo.checkpoint.folder import Folder
-from roo.checkpoint.manifest import Manifest
+from roo.checkpoint.folder import Folder, Unreadable
 from roo.cli.stored import NotThere, add_checkpoint, add_place, complain, folder_of, manifest_of
+from roo.core.checkpoints import Manifest
 from roo.status.numbers import count, size
 
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         code: int = call(folder_of(arguments.place), arguments)
         return code
-    except (NotThere, Damaged) as error:
+    except (NotThere, Damaged, Unreadable) as error:
         return complain(error)
 
 
@@ -119,7 +119,7 @@ def _prune(folder: Folder, arguments: argparse.Namespace) -> int:
     try:
         folder.lock()
         manifest = manifest_of(folder, None)
-        folder.go_back_to(manifest.checkpoint)
+        folder.go_on_from(manifest.checkpoint)
         removed = folder.prune(arguments.keep)
     except ConnectorError as error:
         print(f"error: {error.message}\n  {error.hint}", file=sys.stderr)

@@ -25,6 +25,8 @@ from roo.cli.common import (
 from roo.plan.promises import say
 
 if TYPE_CHECKING:
+    from roo.cli.resuming import Begun
+    from roo.plan.model import Plan
     from roo.runtime.key import Key
     from roo.status.snapshot import Summary
 
@@ -83,14 +85,15 @@ def run(arguments: argparse.Namespace) -> int:
                   "makes a key: give it with --key FILE", file=sys.stderr)  # fmt: skip
             return 2
         splits = check_connectors(spec)
-        folder, resume, opening = None, None, []
+        begun, opening = None, []
         if arguments.checkpoint and wants_checkpoints(spec):
             from roo.cli.resuming import open_folder, say_resumed
 
-            folder, resume, splits = open_folder(plan, splits, fresh=arguments.fresh)
-            if resume is not None:
-                opening.append(say_resumed(folder, resume))
-        opening += map(say, promises_of(plan, kept=folder is not None))
+            begun = open_folder(plan, splits, fresh=arguments.fresh)
+            splits = begun.splits
+            if begun.manifest is not None:
+                opening.append(say_resumed(begun.folder, begun.manifest))
+        opening += map(say, promises_of(plan, kept=begun is not None))
     except (InvalidPipeline, ConnectorError) as error:
         return complain(error)
 
@@ -107,21 +110,35 @@ def run(arguments: argparse.Namespace) -> int:
             workers.environ["ROO_KEY_FILE"] = key.path
         with workers:
             # ZeroMQ is imported here while the workers import it as well.
-            from roo.runtime.coordinator import Coordinator, ForcedExit
+            from roo.runtime.coordinator import ForcedExit
+            from roo.runtime.coordinator_main import CoordinatorProcess
             from roo.runtime.registry import register
 
             register(workers.folder, spec.name, os.getpid(), arguments.file,
                      arguments.listen or "")  # fmt: skip
 
             try:
-                summary = Coordinator(
-                    plan, splits, workers, view, folder, resume, opening, arguments.listen, key
-                ).run()
+                summary = CoordinatorProcess(
+                    plan, splits, workers, view, opening=opening, listen=arguments.listen, key=key,
+                    **_kept(plan, begun),
+                ).run()  # fmt: skip
             except ForcedExit as forced:
                 return forced.code
     except ConnectorError as error:
         return complain(error)
     return _say(summary, arguments)
+
+
+def _kept(plan: Plan, begun: Begun | None) -> dict[str, Any]:
+    """Where checkpoints go, for a coordinator."""
+    if begun is None:
+        return {}
+    from roo.runtime.commits import Commits
+
+    spec = plan.spec.checkpoint
+    assert spec is not None
+    commits = Commits(begun.folder, spec.keep, plan, begun.splits, begun.manifest)
+    return {"commits": commits, "newest": begun.newest, "all_ended": begun.all_ended}
 
 
 def _own_key(folder: str) -> Key:

@@ -11,8 +11,7 @@ from typing import Any
 
 from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.export import as_json, stored_state, stored_states
-from roo.checkpoint.folder import Folder
-from roo.checkpoint.manifest import Manifest
+from roo.checkpoint.folder import Folder, Unreadable
 from roo.cli.stored import (
     NotThere,
     add_checkpoint,
@@ -22,6 +21,7 @@ from roo.cli.stored import (
     manifest_of,
     must_be_there,
 )
+from roo.core.checkpoints import Manifest
 
 
 def add_parser(subparsers: Any) -> None:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"error: state {arguments.state} has no key {arguments.key!r} in checkpoint "
               f"{manifest.checkpoint}", file=sys.stderr)  # fmt: skip
         return 1
-    except (NotThere, Damaged) as error:
+    except (NotThere, Damaged, Unreadable) as error:
         return complain(error)
     return 0
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from roo.checkpoint.blocks import Damaged
-from roo.checkpoint.folder import Folder
-from roo.checkpoint.manifest import Manifest
+from roo.checkpoint.folder import Folder, Unreadable
+from roo.core.checkpoints import Manifest
 
 
 class NotThere(Exception):
@@ -69,10 +69,13 @@ def must_be_there(folder: Folder, manifest: Manifest) -> None:
         raise NotThere(f"{what}; try again, or raise `checkpoint.keep`", 1)
 
 
-def complain(error: NotThere | Damaged) -> int:
+def complain(error: NotThere | Damaged | Unreadable) -> int:
     """Say it on stderr; the exit code."""
     if isinstance(error, Damaged):
         print(f"error: damaged: {error}", file=sys.stderr)
         return 1
+    if isinstance(error, Unreadable):
+        print(f"error: can't read {error}", file=sys.stderr)
+        return 3
     print(f"error: {error}", file=sys.stderr)
     return error.code

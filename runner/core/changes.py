@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple
 
 from roo.core.placement import Placement
-from roo.core.slicing import moved
 
 WORKERS_MAX = 256
 
@@ -31,15 +31,20 @@ class Asked(NamedTuple):
     away: bool = False
 
 
+class Step(Enum):
+    """How far a change is. It can be dropped, at no cost to the run, before CUTTING."""
+
+    STARTING = "its joiners start"
+    WAITING = "it waits for its turn"
+    NOTING = "where its joiners' outputs begin is noted"
+    CUTTING = "its barrier is open"
+    COMMITTING = "its checkpoint is written"
+    MOVING = "states are on their way"
+
+
 @dataclass
 class Change:
-    """A change under way. ready: joiners that have shaken hands. copying: what will move is being
-    copied; copied: the workers that have. few: there is little that they have not. opened: its
-    barrier is.
-
-    committed: the checkpoint at its cut is real, so that a death goes on with `after`. arrived:
-    workers that have all the states they wait for.
-    """
+    """A change under way."""
 
     number: int
     joins: tuple[int, ...]
@@ -47,35 +52,22 @@ class Change:
     before: Placement
     after: Placement
     seen_ms: int
+    """When it last got on."""
+    step: Step = Step.STARTING
     ready: set[int] = field(default_factory=set)
-    copying: bool = False
-    copied: set[int] = field(default_factory=set)
-    few: bool = True
-    opened: bool = False
-    cut: bool = False
-    committed: bool = False
-    over: bool = False
+    """Joiners that are ready."""
     arrived: set[int] = field(default_factory=set)
+    """Workers that have every state that comes to them."""
 
     @property
-    def are_here(self) -> bool:
-        """Whether all that join are there."""
-        return self.ready == set(self.joins)
-
-    @property
-    def givers(self) -> set[int]:
-        """The workers whose keys move."""
-        return {old for _, _, old, _ in moved(self.before.table, self.after.table)}
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether its barrier may open."""
-        return self.copying and self.copied == self.givers
+    def can_be_dropped(self) -> bool:
+        """Whether no worker has heard of it yet, but those that are to join."""
+        return self.step in (Step.STARTING, Step.WAITING, Step.NOTING)
 
     @property
     def is_done(self) -> bool:
         """Whether everything is where it belongs, and durable where anything is."""
-        return self.over and self.arrived == set(self.after.workers)
+        return self.step is Step.MOVING and self.arrived == set(self.after.workers)
 
 
 class Changes:

@@ -32,13 +32,13 @@ class Outcome(Enum):
 class Durability(NamedTuple):
     """What keeps a run's work safe.
 
-    every_ms: time from one checkpoint's end to the next one's start. restarts_max within
-    restarts_within_ms: how many losses of workers are made good before the run gives up.
+    every_ms: time from the end of one checkpoint to the start of the next one. restarts_max: how
+    often the run starts again from one and the same checkpoint. A new checkpoint begins the count
+    anew: what limits restarts is that the run makes no progress, not how often a worker dies.
     """
 
     every_ms: int
     restarts_max: int = 5
-    restarts_within_ms: int = 60_000
 
 
 # Events
@@ -70,21 +70,43 @@ class BarrierReported(NamedTuple):
     barrier: int
 
 
+class Noted(NamedTuple):
+    """The manifest that notes where new outputs begin is durable, or none was needed."""
+
+    number: int
+
+
+class NoteFailed(NamedTuple):
+    """That manifest could not be written, and is not on the disk."""
+
+    number: int
+    why: str
+
+
 class Committed(NamedTuple):
-    """The checkpoint of a barrier is real."""
+    """The checkpoint of a barrier is real: its manifest is durable."""
 
     barrier: int
 
 
 class CommitFailed(NamedTuple):
-    """The checkpoint of a barrier could not be written."""
+    """The checkpoint of a barrier could not be written, and its manifest is not on the disk."""
 
     barrier: int
     why: str
 
 
+class CommitUnknown(NamedTuple):
+    """A manifest may be durable or not: only a look at the disk after this run can tell."""
+
+    number: int
+    why: str
+
+
 class Settled(NamedTuple):
-    """A worker's sinks have committed what a checkpoint made real."""
+    """A worker's sinks have published what a checkpoint made real. After the last barrier they are
+    closed as well, and what they hold is durable.
+    """
 
     worker: int
     barrier: int
@@ -96,26 +118,8 @@ class ChangeAsked(NamedTuple):
     asked: Asked
 
 
-class Copied(NamedTuple):
-    """A worker has copied what it gives in a change to those that it comes to. few: nearly all of
-    it, as it is now.
-    """
-
-    worker: int
-    version: int
-    few: bool
-
-
-class CopyFailed(NamedTuple):
-    """A state can't be copied, or not be made again from its copy. error: as in `RunFailed`."""
-
-    worker: int
-    version: int
-    error: dict[str, Any]
-
-
 class MovedOn(NamedTuple):
-    """Some states of a move, or copies of them, have come."""
+    """Some states of a move have come."""
 
 
 class MovedIn(NamedTuple):
@@ -151,12 +155,13 @@ Event = (
     | WorkerReady
     | SplitsEnded
     | BarrierReported
+    | Noted
+    | NoteFailed
     | Committed
     | CommitFailed
+    | CommitUnknown
     | Settled
     | ChangeAsked
-    | Copied
-    | CopyFailed
     | MovedOn
     | MovedIn
     | StopRequested
@@ -169,6 +174,16 @@ Event = (
 # Effects
 
 
+class Note(NamedTuple):
+    """Write down where the outputs begin that these workers have opened, before anything is written
+    to them. Answer with Noted, NoteFailed or CommitUnknown. number: of the manifest, if one is
+    needed.
+    """
+
+    workers: tuple[int, ...]
+    number: int
+
+
 class Go(NamedTuple):
     """Tell these workers to begin."""
 
@@ -177,13 +192,12 @@ class Go(NamedTuple):
 
 class OpenBarrier(NamedTuple):
     """Tell every worker to open a barrier. last: nothing is read after it. after: what is placed
-    where from then on; None: no change. few: nearly everything that moves has been copied.
+    where from then on; None: no change.
     """
 
     barrier: int
     last: bool
     after: Placement | None = None
-    few: bool = False
 
 
 class Start(NamedTuple):
@@ -192,16 +206,6 @@ class Start(NamedTuple):
     workers: tuple[int, ...]
     before: Placement
     after: Placement
-
-
-class Copy(NamedTuple):
-    """Tell every worker to copy what will move to its new owners, before the barrier."""
-
-    after: Placement
-
-
-class CallOff(NamedTuple):
-    """Tell every worker that the change that copies were made for does not come."""
 
 
 class ShareSplits(NamedTuple):
@@ -242,15 +246,17 @@ class ChangeQueued(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """Write the manifest of a barrier; answer with Committed or CommitFailed."""
+    """Write the manifest of a barrier; answer with Committed, CommitFailed or CommitUnknown."""
 
     barrier: int
 
 
 class Finish(NamedTuple):
-    """Note in the last manifest that everything has been read and written: the next run starts
+    """Write a manifest that says that everything has been read and written: the next run starts
     fresh.
     """
+
+    number: int
 
 
 class Announce(NamedTuple):
@@ -284,11 +290,10 @@ class End(NamedTuple):
 
 
 Effect = (
-    Go
+    Note
+    | Go
     | OpenBarrier
     | Start
-    | Copy
-    | CallOff
     | ShareSplits
     | Dismiss
     | ChangeBegun

@@ -18,6 +18,7 @@ from roo.core.placement import Placement
 from roo.core.worker import Event, StatesCame
 from roo.runtime import control
 from roo.runtime.collector import tune_collector
+from roo.runtime.failures import RunFailure
 from roo.runtime.outlets import Outlet
 from roo.runtime.readers import Readers
 from roo.runtime.stages import Stages
@@ -92,7 +93,7 @@ class Changing:
         from roo.runtime.copies import Copies
 
         def fail(error: dict[str, Any]) -> None:
-            self._tell(control.CopyFailed(after.version, error))
+            raise RunFailure(error)
 
         copies = Copies(self._worker, self._stages, before, after, self._send, fail, joins=joins)
         if copies.givers:
@@ -126,7 +127,7 @@ class Changing:
                 self.copies = None
                 tune_collector()
         elif copies.tells():
-            self._tell(control.Copied(copies.version, copies.are_few))
+            return
         elif self._turns_of_copies.is_due(begun_s) and copies.is_busy:
             copies.step()
             self._turns_of_copies.took(begun_s, copies.share_of_batches)

@@ -1,34 +1,44 @@
-"""The coordinator's side of checkpoints: workers' parts in, a manifest out."""
+"""The coordinator's side of checkpoints: parts of workers in, a manifest out, old files away."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from roo import clock
 from roo.api import Split
-from roo.checkpoint.blocks import FileInfo
-from roo.checkpoint.folder import Folder
-from roo.checkpoint.manifest import Chain, Manifest, SplitPosition
+from roo.checkpoint.blocks import Damaged
+from roo.checkpoint.folder import Folder, Found, NotCommitted, Unreadable, say
+from roo.core.checkpoints import (
+    Manifest,
+    Part,
+    Pipeline,
+    finished,
+    first_manifest,
+    next_manifest,
+    with_outputs,
+)
 from roo.core.placement import Placement
 from roo.plan.model import Plan
-from roo.runtime.resume import SINGLE, own_chains
-from roo.runtime.snapshots import Part
 
-Noted = Mapping[int, Mapping[str, Any]]
+Opened = Mapping[int, Mapping[str, Any]]
 """By worker and sink: what an open writer noted (`api.Sink.prepare`)."""
 
 
-class CommitError(Exception):
-    """A checkpoint could not be written: why."""
+class WriterFailed(Exception):
+    """A sink could not be made durable, so its writer has to begin anew: which worker, and why."""
+
+    def __init__(self, worker: int, why: str) -> None:
+        super().__init__(why)
+        self.worker = worker
+        self.why = why
 
 
 class Commits:
-    """Gathers the parts of each barrier. latest: the newest checkpoint there is to go on from.
+    """The checkpoints of one run. latest: the newest one that is durable, as far as this run knows.
 
-    place: who has what at the cut of the next one.
+    Between `open` and `commit` or `drop` the parts of one barrier of one attempt are gathered; then
+    they are gone.
     """
 
     def __init__(
@@ -36,136 +46,120 @@ class Commits:
         folder: Folder,
         keep: int,
         plan: Plan,
-        place: Placement,
         splits: Mapping[int, tuple[str, Split]],
         latest: Manifest | None,
     ) -> None:
         self.folder = folder
         self.latest = latest
         self._keep = keep
-        self._plan = plan
-        self.place = place
-        self._splits = splits
-        self._single = {s.name for s in plan.spec.sinks if s.name in plan.stage_of}
-        self._parts: dict[int, Part] = {}
-        self._chains = self._inherited()
+        self._pipeline = pipeline_of(plan, splits)
+        self._gathering: _Gathering | None = None
 
-    def take(self, worker: int, part: Part) -> None:
-        """A worker has its part durable (or failed to)."""
-        self._parts[worker] = part
+    def open(self, attempt: int, barrier: int, cut: Placement, after: Placement) -> None:
+        """A barrier opens. cut: who has what up to it; after: who has what from there on."""
+        self._gathering = _Gathering(attempt, barrier, cut, after)
 
-    def begin(self) -> None:
-        """A barrier opens."""
-        self._parts.clear()
+    def take(self, attempt: int, worker: int, part: Part) -> None:
+        """A worker has its part durable, or failed to. Of another barrier or attempt: nothing."""
+        gathering = self._gathering
+        if gathering is not None and (attempt, part.barrier) == (
+            gathering.attempt,
+            gathering.barrier,
+        ):
+            gathering.parts[worker] = part
 
-    def restart(self, place: Placement) -> None:
-        """All workers start again from `latest`."""
-        self._parts.clear()
-        self.place = place
-        self._chains = self._inherited()
+    def drop(self) -> None:
+        """The open barrier comes to nothing."""
+        self._gathering = None
 
-    def commit(self, barrier: int) -> Manifest:
-        """Write the manifest of the parts. Raises CommitError."""
-        failed = [f"worker {w}: {p.error}" for w, p in sorted(self._parts.items()) if p.error]
+    def commit(self) -> Manifest:
+        """Make a checkpoint of the parts. Raises NotCommitted, CommitUnknown, WriterFailed and
+        NotWhole.
+        """
+        gathering, self._gathering = self._gathering, None
+        assert gathering is not None
+        assert self.latest is not None
+        parts = gathering.parts
+        for worker, part in sorted(parts.items()):
+            if part.sink_error:
+                raise WriterFailed(worker, part.sink_error)
+        failed = [f"worker {w}: {part.error}" for w, part in sorted(parts.items()) if part.error]
         if failed:
-            raise CommitError("; ".join(failed))
-        # What a worker that has left had stored is in what its heirs store now.
-        chains = {key: files for key, files in self._chains.items() if key[1] in self._parts}
-        keys: dict[str, int] = {}
-        for worker, part in self._parts.items():
-            for name, state in part.states.items():
-                before = () if state.full else chains.get((name, worker), ())
-                chains[name, worker] = (*before, *([state.file] if state.file else []))
-                keys[name] = keys.get(name, 0) + state.keys
-        manifest = self._manifest(barrier, chains, self._noted(), keys)
-        self._write(manifest)
-        self._chains = chains
+            raise NotCommitted("; ".join(failed))
+        manifest = next_manifest(
+            self._pipeline, self.latest, parts, gathering.cut, gathering.after, clock.utc_now()
+        )
+        return self._write(manifest)
+
+    def note(self, number: int, opened: Opened, place: Placement) -> None:
+        """Note where outputs begin that no checkpoint knows yet, before anything is written to
+        them. number: of the manifest, if one is needed. Raises NotCommitted, CommitUnknown.
+        """
+        now = clock.utc_now()
+        if self.latest is None:
+            self._write(first_manifest(self._pipeline, place, number, opened, now))
+        else:
+            manifest = with_outputs(self._pipeline, self.latest, number, opened, now)
+            if manifest is not None:
+                self._write(manifest)
+
+    def finish(self, number: int) -> None:
+        """Everything has been read and written: the next run starts fresh. Raises NotCommitted,
+        CommitUnknown.
+        """
+        assert self.latest is not None
+        self._write(finished(self.latest, number, clock.utc_now()))
+
+    def _write(self, manifest: Manifest) -> Manifest:
+        self.folder.commit(manifest)
+        self.latest = manifest
         return manifest
 
-    def finish(self) -> None:
-        """Everything has been read and written: the next run starts fresh. Raises CommitError."""
-        assert self.latest is not None
-        self._write(replace(self.latest, finished=True))
-
-    def begin_with(self, opened: Noted) -> None:
-        """Note where outputs stand before their first message: all of them where a run starts
-        (`Manifest.at_start`), else those that the newest checkpoint does not know.
-
-        Without it a crash before the next checkpoint could not tell old content from new, nor a
-        folder that has lost its manifests from one that never had any. Raises CommitError.
+    def recover(self) -> Found:
+        """All workers start again: from what is on the disk, as the next run would. Raises
+        Unreadable, Damaged, OSError.
         """
-        noted = self._noted(opened)
-        if self.latest is None:
-            self._write(self._manifest(0, {}, noted, {}))
-        elif noted != self.latest.sinks:
-            self._write(replace(self.latest, sinks=noted))
+        self.drop()
+        found = self.folder.find()
+        if found.manifest is not None:
+            self.folder.go_on_from(found.manifest.checkpoint)
+        self.latest = found.manifest
+        return found
 
-    def _inherited(self) -> dict[tuple[str, int], tuple[FileInfo, ...]]:
-        return {
-            (state, worker): files
-            for worker in self.place.workers
-            for state, files in own_chains(
-                self.latest, self._plan, self.place.table, worker
-            ).items()
-        }
-
-    def _write(self, manifest: Manifest) -> None:
+    def prune(self) -> str:
+        """Remove what nobody needs any more. Call it when no barrier is open. Returns why that did
+        not work, or "": the checkpoint holds all the same.
+        """
         try:
-            self.folder.commit(manifest)
             self.folder.prune(self._keep)
         except OSError as error:
-            raise CommitError(os.strerror(error.errno or 0).lower()) from error
-        self.latest = manifest
+            return say(error)
+        except (Damaged, Unreadable) as error:
+            return str(error)
+        return ""
 
-    def _noted(self, opened: Noted | None = None) -> dict[str, dict[str, Any]]:
-        """By sink and writer, the newest of each. Also of workers that have left: what they wrote
-        stays theirs.
-        """
-        found = self._by_sink(opened or {})
-        before = self.latest.sinks if self.latest is not None else {}
-        parts = self._by_sink({worker: part.sinks for worker, part in self._parts.items()})
-        for newer in (before, parts):
-            for name, noted in newer.items():
-                found[name] = {**found.get(name, {}), **noted}
-        return found
 
-    def _by_sink(self, noted: Noted) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
-        for worker, sinks in noted.items():
-            for name, place in sinks.items():
-                by = SINGLE if name in self._single else str(worker)
-                found.setdefault(name, {})[by] = place
-        return found
+class _Gathering:
+    """The parts of one barrier."""
 
-    def _manifest(
-        self,
-        barrier: int,
-        chains: Mapping[tuple[str, int], tuple[FileInfo, ...]],
-        sinks: Mapping[str, Mapping[str, Any]],
-        keys: Mapping[str, int],
-    ) -> Manifest:
-        positions = {i: place for part in self._parts.values() for i, place in part.splits.items()}
-        plan, table = self._plan, self.place.table
-        return Manifest(
-            checkpoint=barrier,
-            pipeline=plan.spec.name,
-            fingerprint=plan.fingerprint,
-            shape=plan.shape,
-            written_at=clock.utc_now(),
-            workers=len(self.place.workers),
-            table=table,
-            splits=tuple(
-                SplitPosition(source, split.name, dict(split.options), split.size_bytes,
-                              *positions.get(index, (None, False)))
-                for index, (source, split) in self._splits.items()
-            ),
-            chains=tuple(
-                Chain(state, worker, tuple((a, b) for a, b, _ in table.intervals(worker)), files)
-                for (state, worker), files in sorted(chains.items())
-                if files
-            ),
-            state_versions={s.name: s.version for s in plan.spec.states},
-            sinks=sinks,
-            keys=keys,
-            by_pickle=tuple(sorted({c for p in self._parts.values() for c in p.by_pickle})),
-        )  # fmt: skip
+    def __init__(self, attempt: int, barrier: int, cut: Placement, after: Placement) -> None:
+        self.attempt = attempt
+        self.barrier = barrier
+        self.cut = cut
+        self.after = after
+        self.parts: dict[int, Part] = {}
+
+
+def pipeline_of(plan: Plan, splits: Mapping[int, tuple[str, Split]]) -> Pipeline:
+    """What manifests say of a plan."""
+    return Pipeline(
+        plan.spec.name,
+        plan.fingerprint,
+        plan.shape,
+        {state.name: state.version for state in plan.spec.states},
+        {
+            index: (source, split.name, dict(split.options), split.size_bytes)
+            for index, (source, split) in splits.items()
+        },
+        frozenset(sink.name for sink in plan.spec.sinks if sink.name in plan.stage_of),
+    )

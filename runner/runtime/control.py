@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from roo.api import Split
 from roo.core.placement import Placement
+from roo.core.position import Position
 from roo.plan.model import Plan
 from roo.runtime.suspects import Suspicion
 from roo.runtime.transport import Address
 
 if TYPE_CHECKING:  # most of a checkpoint's code is not needed to start
-    from roo.checkpoint.manifest import Manifest
-    from roo.runtime.snapshots import Part
+    from roo.core.checkpoints import Manifest, Part
 
 # From a worker
 
@@ -49,26 +49,8 @@ class Passed(NamedTuple):
     barrier: int
     stats: WorkerStats
     part: Part | None
-    splits: dict[int, tuple[int | None, bool]]
+    splits: dict[int, Position]
     counted: WorkerStats | None = None
-
-
-class Copied(NamedTuple):
-    """The copies that this worker was to make for a change are made: few are behind, or they fall
-    behind as fast as they are made.
-    """
-
-    version: int
-    few: bool
-
-
-class CopyFailed(NamedTuple):
-    """A state can't be copied for a change, or not be made again from its copy. error: as in
-    `Failed`.
-    """
-
-    version: int
-    error: dict[str, Any]
 
 
 class MovedIn(NamedTuple):
@@ -84,7 +66,9 @@ class MovedIn(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The sinks have committed what a checkpoint made real."""
+    """The sinks have published what a checkpoint made real; after the last barrier they are closed,
+    and what they hold is durable.
+    """
 
     barrier: int
 
@@ -147,8 +131,10 @@ class Assignment(NamedTuple):
 
     place: who has what, this worker included. before: for one that joins, who had it before; None:
     it is there from the start. gone: workers that the run has had and has no more, whose sinks this
-    one rolls back. checkpoints: where snapshots go; None: no
-    checkpoints. resume: the checkpoint to go on from. suspicion: what may end the worker.
+    one rolls back. checkpoints: where snapshots go; None: no checkpoints. resume: the checkpoint to
+    go on from. suspicion: what may end the worker. run: tells the snapshot files of this run from
+    those of any other. predecessor_ended: whether all who wrote the sinks before have been seen to
+    end.
     """
 
     plan: Plan
@@ -160,6 +146,9 @@ class Assignment(NamedTuple):
     checkpoints: Path | None
     resume: Manifest | None
     suspicion: Suspicion
+    attempt: int = 1
+    run: str = ""
+    predecessor_ended: bool = True
 
 
 # To a worker
@@ -171,34 +160,21 @@ class Go(NamedTuple):
     data: dict[int, Address]
 
 
-class Copy(NamedTuple):
-    """Copy to its new owners what will move, ahead of the barrier. data: the addresses of those
-    that join.
-    """
-
-    after: Placement
-    data: dict[int, Address]
-
-
-class CallOff(NamedTuple):
-    """A change that copies were made for does not come."""
-
-
 class Barrier(NamedTuple):
     """Open a barrier. last: nothing is read after it. after: who has what from then on; None: no
-    change. few: nearly everything that moves has been copied.
+    change. data: the addresses of workers that join.
     """
 
     barrier: int
     last: bool
     after: Placement | None
-    few: bool
+    data: dict[int, Address]
 
 
 class Splits(NamedTuple):
-    """After a change: the splits that come to this worker, with their offsets."""
+    """After a change: the splits that come to this worker, and where they stand."""
 
-    positions: dict[int, int | None]
+    positions: dict[int, Position]
 
 
 class Left(NamedTuple):
@@ -216,3 +192,15 @@ class Announce(NamedTuple):
 
 class Exit(NamedTuple):
     """All is done: close and exit."""
+
+
+class Heard(NamedTuple):
+    """The coordinator has heard a report. monotonic_s: the time that stood in it, by the clock of
+    the worker.
+    """
+
+    monotonic_s: float
+
+
+class NotWanted(NamedTuple):
+    """The worker has been given up: it has to end at once, and write nothing more."""

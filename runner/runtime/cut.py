@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roo.checkpoint.manifest import Manifest
+from roo.core.checkpoints import Manifest, Part
+from roo.core.position import Position
 from roo.runtime.control import WorkerStats
 from roo.runtime.outlets import Outlet
 from roo.runtime.readers import Readers
 from roo.runtime.resume import own_chains
-from roo.runtime.snapshots import Part, Snapshots
+from roo.runtime.snapshots import Snapshots
 from roo.runtime.stages import NO_LIMIT, Stages
 
 THREAD_LOOK_MS = 2.0
@@ -56,7 +57,7 @@ class Checkpoint:
         self._readers = readers
         self._stages_of = stages_of
         self._uncut: dict[tuple[str, str], set[int]] = {}
-        self._splits: dict[int, tuple[int | None, bool]] = {}
+        self._splits: dict[int, Position] = {}
         self._noted: dict[str, Any] = {}
         self._passed = self._syncing = False
         self._stats = stats

@@ -7,7 +7,7 @@ request names a command; every answer repeats its number, and the last one has `
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,9 @@ class Door:
         """Whoever asked for a change by another way hears what becomes of it all the same."""
         self._askers[number] = say
 
-    def tell(self, effect: ChangeBegun | ChangeQueued | ChangeOver, moves: list[MovedIn]) -> None:
+    def tell(
+        self, effect: ChangeBegun | ChangeQueued | ChangeOver, moves: Sequence[MovedIn]
+    ) -> None:
         """What has become of a change."""
         asker = self._askers.get(effect.number)
         match effect:

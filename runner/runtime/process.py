@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
 from roo.runtime.run_folder import RunFolder
@@ -46,6 +46,8 @@ class Workers:
         self._dismissed: dict[int, subprocess.Popen[bytes]] = {}
         self._gone_by_s: dict[int, float] = {}
         self._hear_stderr = hear_stderr
+        # Called with each process that has been seen to end, while its pipes are still open.
+        self.reaped: Callable[[subprocess.Popen[bytes]], None] = lambda process: None
         self._run_folder = RunFolder()
         self.folder = self._run_folder.path
 
@@ -59,6 +61,7 @@ class Workers:
         """New workers in place of the old ones, which are ended first."""
         self.kill()
         for process in (*self.processes.values(), *self._dismissed.values()):
+            self.reaped(process)
             if process.stderr is not None:
                 process.stderr.close()
         self.processes.clear()
@@ -112,15 +115,18 @@ class Workers:
         codes = ((index, process.poll()) for index, process in self.processes.items())
         return [(index, code) for index, code in codes if code is not None]
 
-    def left(self) -> list[tuple[int, subprocess.Popen[bytes]]]:
-        """Those that were dismissed and have exited since last asked. Who hangs is ended."""
+    def left(self) -> list[tuple[int, int]]:
+        """(worker, return code) of those that were dismissed and have exited since last asked. Who
+        hangs is ended.
+        """
         for worker, process in self._dismissed.items():
             if process.poll() is None and time.monotonic() > self._gone_by_s[worker]:
                 process.kill()
         gone = [(w, p) for w, p in self._dismissed.items() if p.poll() is not None]
-        for worker, _ in gone:
+        for worker, process in gone:
+            self.reaped(process)
             del self._dismissed[worker]
-        return gone
+        return [(worker, process.returncode) for worker, process in gone]
 
     def kill(self) -> None:
         """End all of them at once."""
@@ -129,14 +135,22 @@ class Workers:
                 process.kill()
         self.wait()
 
-    def wait(self) -> None:
-        """Until all have exited; those that do not within the deadline are killed."""
-        for process in (*self.processes.values(), *self._dismissed.values()):
+    def kill_one(self, worker: int) -> None:
+        """End one at once, if it runs here."""
+        if worker in self.processes:
+            self.processes[worker].kill()
+
+    def wait(self) -> set[int]:
+        """Until all have exited; who does not within the deadline is killed. Returns who has."""
+        in_time = set()
+        for worker, process in (*self.processes.items(), *self._dismissed.items()):
             try:
                 process.wait(EXIT_DEADLINE_S)
+                in_time.add(worker)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        return in_time
 
 
 def say_exit(code: int) -> str:

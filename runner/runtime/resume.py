@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from roo.api import Sink, Split
-from roo.checkpoint.blocks import Damaged, FileInfo
+from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.encoding import StateMismatch, decode, decode_plain
-from roo.checkpoint.manifest import Manifest
 from roo.checkpoint.restore import Decode, restore
+from roo.core.checkpoints import SINGLE, FileInfo, Manifest, own_chain
 from roo.core.table import Table
 from roo.plan.model import Plan
 from roo.plan.resolve import resolve
 from roo.runtime.failures import RunFailure
 from roo.runtime.stages import Stages
-
-SINGLE = "single"
-"""Under which a sink with a single writer is noted, whichever worker that is."""
 
 
 def differences(manifest: Manifest, plan: Plan) -> list[str]:
@@ -59,7 +56,7 @@ def splits_of(
     manifest: Manifest, fresh: Mapping[int, tuple[str, Split]]
 ) -> dict[int, tuple[str, Split]]:
     """The splits of a resumed run: those of the checkpoint, then what has come since."""
-    if manifest.at_start:
+    if manifest.is_at_start:
         return dict(fresh)
     known = {(s.source, s.name) for s in manifest.splits}
     cut = {s.source for s in manifest.splits if "start" in s.options}
@@ -94,11 +91,16 @@ def restore_states(stages: Stages, folder: Path, manifest: Manifest) -> None:
 def own_chains(
     manifest: Manifest | None, plan: Plan, table: Table, worker: int
 ) -> dict[str, tuple[FileInfo, ...]]:
-    """The chains that a worker's next deltas may follow on: its own, under the same table."""
-    if manifest is None or manifest.table != table:
+    """The chains that the next deltas of a worker may follow on: its own, of the same intervals."""
+    if manifest is None:
         return {}
-    same = {s.name for s in plan.spec.states if manifest.state_versions.get(s.name) == s.version}
-    return {c.state: c.files for c in manifest.chains if c.worker == worker and c.state in same}
+    intervals = [(start, end) for start, end, _ in table.intervals(worker)]
+    found = {}
+    for state in plan.spec.states:
+        chain = own_chain(manifest, state.name, worker, intervals)
+        if chain is not None and manifest.state_versions.get(state.name) == state.version:
+            found[state.name] = chain.files
+    return found
 
 
 def knows(manifest: Manifest, sink: str, worker: int) -> bool:

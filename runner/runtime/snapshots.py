@@ -16,11 +16,13 @@ import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from roo import clock
-from roo.checkpoint.blocks import BlockWriter, FileInfo, Group
+from roo.checkpoint.blocks import BlockWriter, Group
 from roo.checkpoint.encoding import StateEncoder
+from roo.core.checkpoints import FileInfo, Part, StatePart
+from roo.core.position import Position
 from roo.runtime.failures import RunFailure, shorten
 from roo.runtime.keys_in_turn import (
     SMALL_BYTES,
@@ -49,28 +51,6 @@ QUEUE_BLOCKS_MAX = 32
 """How many blocks may wait for a slow disk before slices pause."""
 
 CHAIN_FILES_MAX = 64
-
-
-class StatePart(NamedTuple):
-    """What became of one state. file: None where nothing was touched. full: begins a new chain."""
-
-    file: FileInfo | None
-    full: bool
-    keys: int
-
-
-class Part(NamedTuple):
-    """One worker's part of a checkpoint. error: why it could not be written, or "".
-
-    splits: index -> (offset, ended). sinks: what each open writer noted.
-    """
-
-    barrier: int
-    splits: dict[int, tuple[int | None, bool]]
-    sinks: dict[str, Any]
-    states: dict[str, StatePart]
-    by_pickle: tuple[str, ...]
-    error: str = ""
 
 
 class _Chain:
@@ -230,7 +210,7 @@ class Snapshots:
         """Whether everything is durable (or has failed to become it)."""
         return self._synced.is_set()
 
-    def part(self, splits: dict[int, tuple[int | None, bool]], sinks: dict[str, Any]) -> Part:
+    def part(self, splits: dict[int, Position], sinks: dict[str, Any]) -> Part:
         """What to report. Ends the checkpoint here; `settle` is still to come."""
         assert self._barrier is not None
         self._last = {

@@ -64,6 +64,11 @@ class Site(NamedTuple):
     bind: str | None = None
     key: Key | None = None
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the coordinator is on another machine."""
+        return self.control.startswith("tcp:")
+
     def data_at(self, worker: int, attempt: int) -> str:
         """The data socket of a worker in this very place."""
         return ipc(self.folder, f"data-{attempt}-{worker}")
@@ -81,7 +86,7 @@ class Control:
     def __init__(self, context: zmq.Context[Any], site: Site, identity: str) -> None:
         self.socket = open_socket(context, zmq.DEALER)
         self.socket.setsockopt(zmq.IDENTITY, identity.encode())
-        if site.key is not None and site.control.startswith("tcp:"):
+        if site.key is not None and site.is_away:
             as_client(self.socket, site.key)
         address = site.control
         self.socket.connect(address)

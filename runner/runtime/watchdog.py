@@ -10,13 +10,14 @@ import os
 import resource
 import sys
 import threading
-import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from roo import clock
+from roo.core.fencing import Lease
 from roo.runtime import control
 from roo.runtime.transport import Control, Site
 
@@ -36,7 +37,7 @@ class Activity:
 
     def begin(self, text: str) -> None:
         """The main thread begins something that may take long."""
-        self.since_s = time.monotonic()
+        self.since_s = clock.monotonic_s()
         self.text = text
 
     def end(self) -> None:
@@ -57,6 +58,7 @@ class Watchdog:
         self._lifeline = lifeline
         self._worker: Worker | None = None
         self._main = threading.main_thread().ident or 0
+        self._lease: Lease | None = None
         self._frame: FrameType | None = None
         self._frame_since_s = 0.0
         self._stopping = False
@@ -68,6 +70,9 @@ class Watchdog:
 
     def watch(self, worker: Worker) -> None:
         """From now on report this worker's numbers."""
+        if self._site.is_away:
+            timeout_ms = int(worker.plan.spec.cluster.timeout_s * 1000)
+            self._lease = Lease(timeout_ms, _now_ms())
         self._worker = worker
 
     def stop(self) -> None:
@@ -85,12 +90,25 @@ class Watchdog:
                 if line is not None:
                     line.close(0)
                 return
+            if line is not None and not self._may_go_on(line):
+                os._exit(1)
             if line is None:
                 line = Control(self._context, self._site, self._identity)
                 import roo.runtime.moving  # noqa: F401  a change would load it while messages wait
             stats = self._stats()
             if stats is not None:
                 line.send(stats)
+
+    def _may_go_on(self, line: Control) -> bool:
+        """Whether the coordinator still counts on this worker, as far as the worker knows. It may
+        have been paused, and have successors by now.
+        """
+        while (message := line.receive()) is not None:
+            if type(message) is control.NotWanted:
+                return False
+            if type(message) is control.Heard and self._lease is not None:
+                self._lease.heard(int(message.monotonic_s * 1000))
+        return self._lease is None or not self._lease.is_over(_now_ms())
 
     def _stats(self) -> control.WorkerStats | None:
         if self._worker is None:
@@ -105,7 +123,7 @@ class Watchdog:
     def _doing(self, worker: Worker) -> str:
         """What the main thread has been at for longer than BUSY_AFTER_S, or ""."""
         activity, since_s = worker.activity.text, worker.activity.since_s
-        now_s = time.monotonic()
+        now_s = clock.monotonic_s()
         if not activity or now_s - since_s < BUSY_AFTER_S:
             self._frame = None
             return ""
@@ -127,6 +145,10 @@ class Watchdog:
                 return (f"step {where.part} ({where.function})" if where else "a step"), called
             called, frame = frame, frame.f_back
         return "", None
+
+
+def _now_ms() -> int:
+    return int(clock.monotonic_s() * 1000)
 
 
 def cpu_s() -> float:

@@ -16,6 +16,7 @@ import zmq
 
 from roo import api, clock
 from roo.core.batch import Batch, Header, Kind, Origin, Output
+from roo.core.position import Position
 from roo.core.worker import (
     Aligned,
     AllSplitsEnded,
@@ -43,6 +44,7 @@ from roo.runtime import control
 from roo.runtime.changing import Changing
 from roo.runtime.failures import PoisonMessage, RunFailure, plain
 from roo.runtime.latency import Histogram
+from roo.runtime.machine import machine
 from roo.runtime.outlets import Outlet, make_sink
 from roo.runtime.outputs import Outputs, unreadable
 from roo.runtime.payload import Keyed
@@ -55,9 +57,8 @@ from roo.runtime.turns import Turns
 from roo.runtime.watchdog import Activity, cpu_s, memory_bytes
 
 if TYPE_CHECKING:
-    from roo.checkpoint.manifest import Manifest
+    from roo.core.checkpoints import Manifest, Part
     from roo.runtime.cut import Checkpoint
-    from roo.runtime.snapshots import Part
 
 HOT_KEYS = 5
 
@@ -92,8 +93,8 @@ class Worker:
             s.name: Outlet(s, self.failures, self.latency, stdout_fd) for s in plan.spec.sinks
         }
         resume = assignment.resume
-        offsets = {i: split.offset for i, split in enumerate(resume.splits)} if resume else {}
-        self.readers = Readers(plan, assignment.splits, offsets)
+        stood = {i: s.position for i, s in enumerate(resume.splits)} if resume else {}
+        self.readers = Readers(plan, assignment.splits, stood)
         # Exchanges to a sink's stage carry encoded bytes, the others keys and messages.
         self._sink_at = {
             s.index: s.entries[0] for s in plan.stages if plan.sink(s.entries[0]) is not None
@@ -113,10 +114,13 @@ class Worker:
             None if assignment.before else place.splits_of(assignment.worker),
             shared=self._stages_with.values(),
             table_version=place.version,
+            attempt=assignment.attempt,
         )
         self._keyed = {e.index: e.to_stage not in self._sink_at for e in plan.exchanges}
         self._context = api.Context(
-            plan.spec.name, "", assignment.worker, len(place.workers), self._log
+            plan.spec.name, "", assignment.worker, len(place.workers), self._log,
+            attempt=assignment.attempt, predecessor_ended=assignment.predecessor_ended,
+            machine=machine(),
         )  # fmt: skip
         self.changing = Changing(
             self.worker, self.stages, self._stages_with, self.outlets, self.readers,
@@ -125,8 +129,9 @@ class Worker:
         self._outputs = Outputs(
             plan, self.worker, self.stages, self.outlets, self._sink_at, self.changing
         )
-        self._positions: dict[int, tuple[int | None, bool]] = {}
+        self._positions: dict[int, Position] = {}
         self._turns = Turns()
+        self._is_last = False  # the barrier that was opened last: nothing is read after it
         self._obey_at_s = 0.0
         self._waited_s = 0.0
         self._waits_since_s: float | None = None
@@ -275,15 +280,8 @@ class Worker:
         while (message := self.control.receive()) is not None:
             if type(message) is control.Exit:
                 return True
-            if type(message) is control.Announce and self.checkpoint is not None:
-                self.checkpoint.settle(kept=message.kept)
-                self.control.send(control.Settled(message.barrier))
-                self.changing.hand_over_sinks(self.checkpoint)
-            if type(message) is control.Copy:
-                self.data.connect(message.data)
-                self.changing.begin_copies(self.stages.place[0], message.after, joins=False)
-            if type(message) is control.CallOff:
-                self.changing.call_off()
+            if type(message) is control.Announce:
+                self._settle(message)
             if type(message) is control.Barrier:
                 self._open_barrier(message)
             if type(message) is control.Splits:
@@ -295,7 +293,20 @@ class Worker:
                 self.data.forget(message.workers)
         return False
 
+    def _settle(self, message: control.Announce) -> None:
+        """A checkpoint is real, or never will be. After the last one every sink is closed here, so
+        that the run is over only when what they hold is durable. Raises RunFailure.
+        """
+        if self.checkpoint is not None:
+            self.checkpoint.settle(kept=message.kept)
+            if message.kept:
+                self.changing.hand_over_sinks(self.checkpoint)
+        if self._is_last:
+            self.close_outlets()
+        self.control.send(control.Settled(message.barrier))
+
     def _open_barrier(self, message: control.Barrier) -> None:
+        self._is_last = message.last
         if self.checkpoint is not None:
             self.checkpoint.begin(message.barrier, last=message.last)
         after, change, gives = message.after, None, frozenset[int]()
@@ -305,7 +316,9 @@ class Worker:
             gives = frozenset(
                 set(before.splits_of(self.worker)) - set(after.splits_of(self.worker))
             )
-            self.changing.begin_move(few=message.few)
+            self.data.connect(message.data)
+            self.changing.begin_copies(before, after, joins=False)
+            self.changing.begin_move(few=False)
         self._perform(BarrierOpened(message.barrier, message.last, change, gives))
 
     def _wait(self) -> None:
@@ -563,14 +576,18 @@ class Worker:
         )
 
     def close(self) -> None:
-        """Close every connector. Raises RunFailure of the first that fails, when all are closed."""
+        """Close every connector. Raises RunFailure."""
+        self.close_outlets()
+        self.readers.close()
+
+    def close_outlets(self) -> None:
+        """Close every sink. Raises RunFailure of the first that fails, when all are closed."""
         failed: RunFailure | None = None
         for outlet in self.outlets.values():
             try:
                 outlet.close()
             except RunFailure as failure:
                 failed = failed or failure
-        self.readers.close()
         if failed is not None:
             raise failed
 

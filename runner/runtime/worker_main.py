@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import zmq
 
-from roo.runtime import control
+from roo.runtime import control, presence
 from roo.runtime.key import read_key
 from roo.runtime.transport import Control, Data, Site, ipc
 from roo.runtime.watchdog import Watchdog, die_with_parent
@@ -74,6 +74,8 @@ def main(arguments: list[str]) -> NoReturn:
         line.socket.poll()
         assignment = line.receive()
         assert isinstance(assignment, control.Assignment)
+        if assignment.checkpoints is not None:
+            presence.hold(assignment.checkpoints)
         data = Data(context, site, index, attempt)
         worker = Worker(assignment, line, data, stdout_fd, folder)
         watchdog.watch(worker)

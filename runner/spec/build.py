@@ -88,7 +88,6 @@ def _cluster(data: Mapping[str, Any]) -> ClusterSpec:
     return ClusterSpec(
         duration_s(data["timeout"]) if "timeout" in data else usual.timeout_s,
         restarts.get("max", usual.restarts_max),
-        duration_s(restarts["within"]) if "within" in restarts else usual.restarts_within_s,
         tuple(data.get("weights", ())),
         _autoscale(data["autoscale"]) if "autoscale" in data else None,
     )

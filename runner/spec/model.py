@@ -156,13 +156,12 @@ class AutoscaleSpec:
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """timeout_s: a worker that is silent for so long is lost. At most restarts_max losses within
-    restarts_within_s are made good. weights: of workers 0 and so on; 1 where there is none.
+    """timeout_s: a worker that is silent for so long is lost. restarts_max: how often a run starts
+    again from one and the same checkpoint. weights: of workers 0 and so on; 1 where there is none.
     """
 
     timeout_s: float = 10.0
     restarts_max: int = 5
-    restarts_within_s: float = 60.0
     weights: tuple[int, ...] = ()
     autoscale: AutoscaleSpec | None = None
 

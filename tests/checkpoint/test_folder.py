@@ -11,20 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
+from roo import disk
 from roo.api import ConnectorError
-from roo.checkpoint.blocks import BlockWriter, Damaged, FileInfo, Group, check_file, read_blocks
+from roo.checkpoint.blocks import BlockWriter, Damaged, Group, check_file, read_blocks
 from roo.checkpoint.encoding import StateEncoder
 from roo.checkpoint.export import as_json, stored_state, stored_states
-from roo.checkpoint.folder import Folder
-from roo.checkpoint.manifest import (
-    Chain,
-    Manifest,
-    OtherFormat,
-    SplitPosition,
-    from_json,
-    to_json,
-)
+from roo.checkpoint.folder import CommitUnknown, Folder, NotCommitted, Unreadable
+from roo.checkpoint.manifest import OtherFormat, from_json, to_json
 from roo.checkpoint.restore import restore
+from roo.core.checkpoints import Chain, FileInfo, Manifest, SplitPosition
 from roo.core.table import Table
 from roo.items import pack_items
 
@@ -155,33 +150,149 @@ def test_large_blocks_are_compressed(tmp_path: Path) -> None:
     assert info.keys == 2000
 
 
+def named(barrier: int, worker: int = 0) -> str:
+    return f"c{barrier:08}-run1-w{worker}-s.snap"
+
+
+def committed(folder: Folder, *numbers: int) -> None:
+    """A base in the first one, a delta in each that follows."""
+    files: tuple[FileInfo, ...] = ()
+    for number in numbers:
+        files = (*files, snapshot(folder.path, named(number), {"a": number}))
+        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_only_the_newest_are_kept_and_what_they_need(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    base = snapshot(tmp_path, "base.snap", {"a": 1})
-    for number in (1, 2, 3):
-        delta = snapshot(tmp_path, f"delta{number}.snap", {"a": number})
-        chain = Chain("s", 0, ((0, 1 << 64),), (base, delta))
-        folder.commit(manifest(number, chains=(chain,)))
-    (tmp_path / "orphan.snap").touch()
+    committed(folder, 1, 2, 3)
+    for number in (4, 5):
+        full = (snapshot(tmp_path, named(number), {"a": number}),)
+        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), full),)))
+    (tmp_path / named(5, 7)).touch()
+    (tmp_path / named(6, 7)).touch()
     (tmp_path / "notes.txt").touch()
-    assert folder.prune(2) == ["delta1.snap", "manifest-00000001.json", "orphan.snap"]
-    assert folder.numbers() == [3, 2]
-    assert (tmp_path / "notes.txt").exists()
+    removed = folder.prune(2, open_barrier=6)
+    assert removed == [
+        *(f"manifest-{n:08}.json" for n in (1, 2, 3)),
+        *map(named, (1, 2, 3)),
+        named(5, 7),
+    ]
+    assert folder.numbers() == [5, 4]
+    assert {"notes.txt", named(6, 7)} <= set(names(tmp_path))
+    assert folder.prune(2) == [named(6, 7)]
     folder.clear()
-    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+    assert names(tmp_path) == ["notes.txt"]
+
+
+def test_an_unreadable_manifest_stops_all_deleting(tmp_path: Path) -> None:
+    """It may need any of the files."""
+    folder = Folder(tmp_path)
+    committed(folder, 1, 2, 3)
+    folder.manifest_path(1).write_text("{")
+    (tmp_path / named(1, 7)).touch()
+    before = names(tmp_path)
+    with pytest.raises(Damaged, match="manifest-00000001"):
+        folder.prune(1)
+    assert names(tmp_path) == before
+
+
+def test_manifests_go_durably_before_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path)
+    for number in (1, 2):
+        files = (snapshot(tmp_path, named(number), {"a": number}),)
+        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
+    calls: list[str] = []
+    unlink, fsync = disk.unlink, disk.fsync
+    monkeypatch.setattr(disk, "unlink", lambda path: (calls.append(Path(path).name), unlink(path)))
+    monkeypatch.setattr(disk, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
+    folder.prune(1)
+    assert calls == ["manifest-00000001.json", "fsync", named(1)]
+
+
+def test_a_manifest_is_never_written_twice(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.commit(manifest(1))
+    before = folder.manifest_path(1).read_bytes()
+    with pytest.raises(NotCommitted, match="is there already"):
+        folder.commit(manifest(1, workers=3))
+    assert folder.manifest_path(1).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("call", "outcome", "is_there"),
+    [
+        ("open", NotCommitted, False),
+        ("write", NotCommitted, False),
+        ("fsync", NotCommitted, False),
+        ("replace", CommitUnknown, False),
+        ("sync_folder", CommitUnknown, True),
+    ],
+)
+def test_a_commit_has_three_outcomes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, outcome: Any, is_there: bool
+) -> None:
+    """Before the rename it has not happened; from there on nobody can tell."""
+    folder = Folder(tmp_path)
+    folder.commit(manifest(1))
+
+    def fails(*arguments: Any) -> Any:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch, pytest.raises(outcome, match="input/output error"):
+        patch.setattr(disk, call, fails)
+        folder.commit(manifest(2))
+    assert folder.numbers() == ([2, 1] if is_there else [1])
+    if outcome is NotCommitted:
+        assert not list(tmp_path.glob("*.tmp"))
+        folder.commit(manifest(2))
+
+
+def test_a_link_in_the_place_of_a_manifest_is_not_followed(tmp_path: Path) -> None:
+    """The folder may be somebody else's work."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    folder = Folder(tmp_path / "c")
+    folder.path.mkdir()
+    folder.manifest_path(1).with_suffix(".tmp").symlink_to(victim)
+    folder.commit(manifest(1))
+    assert victim.read_text() == "precious"
+    assert folder.read(1) == manifest(1)
 
 
 def test_the_newest_intact_is_found(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     for number in (1, 2, 3):
-        files = (snapshot(tmp_path, f"c{number}.snap", {"a": number}),)
+        files = (snapshot(tmp_path, named(number), {"a": number}),)
         folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
-    (tmp_path / "c3.snap").write_bytes(b"")
+    (tmp_path / named(3)).write_bytes(b"")
     folder.manifest_path(2).write_text("{")
-    found, damaged = folder.newest_intact()
-    assert found is not None
-    assert found.checkpoint == 1
-    assert [d.path.name for d in damaged] == ["c3.snap", "manifest-00000002.json"]
+    (tmp_path / named(9)).touch()
+    found = folder.find()
+    assert found.manifest is not None
+    assert found.manifest.checkpoint == 1
+    assert found.newest == 9
+    assert [d.path.name for d in found.damaged] == [named(3), "manifest-00000002.json"]
+
+
+def test_what_can_not_be_read_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To fall back to an older checkpoint would undo what this one holds."""
+    folder = Folder(tmp_path)
+    committed(folder, 1, 2)
+
+    def fails(fd: int, size: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(disk, "read", fails)
+    with pytest.raises(Unreadable, match=r"manifest-00000002\.json: input/output error"):
+        folder.find()
 
 
 def test_a_manifest_of_another_release_is_no_damage(
@@ -190,11 +301,11 @@ def test_a_manifest_of_another_release_is_no_damage(
     """It is not passed over: an older checkpoint would undo what it holds."""
     folder = Folder(tmp_path)
     folder.commit(manifest(1))
-    monkeypatch.setattr("roo.checkpoint.manifest.VERSION", 2)
+    monkeypatch.setattr("roo.checkpoint.manifest.VERSION", 3)
     folder.commit(manifest(2))
     monkeypatch.undo()
-    with pytest.raises(OtherFormat, match="format 2, and this Roo reads format 1"):
-        folder.newest_intact()
+    with pytest.raises(OtherFormat, match="format 3, and this Roo reads format 2"):
+        folder.find()
 
 
 @pytest.mark.parametrize("text", ["", "null", "3", "[]", '"x"', "{}", "[" * 100_000])
@@ -205,12 +316,11 @@ def test_what_is_no_manifest_is_damaged(text: str) -> None:
 
 def test_what_is_newer_than_what_is_gone_on_from_goes(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    for number in (1, 2, 3):
-        files = (snapshot(tmp_path, f"c{number}.snap", {"a": number}),)
-        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
-    folder.go_back_to(1)
+    committed(folder, 1, 2, 3)
+    folder.manifest_path(4).with_suffix(".tmp").touch()
+    folder.go_on_from(1)
     folder.prune(1)
-    assert [p.name for p in sorted(tmp_path.iterdir())] == ["c1.snap", "manifest-00000001.json"]
+    assert names(tmp_path) == [named(1), "manifest-00000001.json"]
 
 
 @pytest.mark.parametrize("removed", range(4))
@@ -219,22 +329,22 @@ def test_a_finished_run_is_one_however_much_of_it_is_forgotten(
 ) -> None:
     folder = Folder(tmp_path)
     for number in (1, 2):
-        files = (snapshot(tmp_path, f"c{number}.snap", {"a": number}),)
+        files = (snapshot(tmp_path, named(number), {"a": number}),)
         chain = Chain("s", 0, ((0, 1 << 64),), files)
         folder.commit(manifest(number, chains=(chain,), finished=number == 2))
     left = [None] * removed
-    unlink = Path.unlink
+    unlink = disk.unlink
 
-    def cut_short(path: Path, missing_ok: bool = False) -> None:
+    def cut_short(path: Path) -> None:
         if not left:
             raise OSError(5, "killed")
         left.pop()
-        unlink(path, missing_ok=missing_ok)
+        unlink(path)
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
-        patch.setattr(Path, "unlink", cut_short)
+        patch.setattr(disk, "unlink", cut_short)
         folder.clear()
-    assert folder.is_finished
+    assert folder.is_finished or not folder.numbers()
     folder.clear()
     assert not list(tmp_path.iterdir())
 
@@ -245,25 +355,9 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
     def denied(path: Path) -> list[str]:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("os.listdir", denied)
-    with pytest.raises(Damaged, match="permission denied"):
-        Folder(tmp_path).newest_intact()
-
-
-def test_a_full_disk_leaves_the_manifest_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = Folder(tmp_path)
-    folder.commit(manifest(1))
-
-    def full(fd: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        folder.commit(manifest(2))
-    assert folder.numbers() == [1]
-    assert not list(tmp_path.glob("*.tmp"))
+    monkeypatch.setattr(disk, "listdir", denied)
+    with pytest.raises(Unreadable, match="permission denied"):
+        Folder(tmp_path).find()
 
 
 def test_a_folder_is_locked_once(tmp_path: Path) -> None:

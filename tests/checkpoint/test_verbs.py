@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from roo.checkpoint.folder import Folder
-from roo.checkpoint.manifest import Chain
 from roo.cli.main import _run
 from roo.cli.stored import manifest_of
+from roo.core.checkpoints import Chain
 from tests.checkpoint.test_folder import manifest, snapshot
 
 EVERYTHING = ((0, 1 << 64),)
@@ -17,7 +17,7 @@ EVERYTHING = ((0, 1 << 64),)
 
 def kept(folder: Folder, number: int) -> None:
     """A checkpoint with a state of one key, and nothing before it."""
-    file = snapshot(folder.path, f"c{number}.snap", {"a": number})
+    file = snapshot(folder.path, f"c{number:08}-w0-s.snap", {"a": number})
     folder.commit(manifest(number, chains=(Chain("s", 0, EVERYTHING, (file,)),)))
     folder.prune(1)
 
@@ -31,6 +31,7 @@ def test_what_is_removed_while_it_is_looked_for_is_not_damaged(
 
     def goes_on(self: Folder, number: int) -> object:
         if number == 1:
+            monkeypatch.setattr(Folder, "read", read)
             kept(folder, 2)
         return read(self, number)
 

@@ -94,14 +94,3 @@ def test_a_version_is_never_given_twice() -> None:
     later = place.numbered(7)
     assert (later.table.bounds, later.homes) == (place.table.bounds, place.homes)
     assert changes.begin(Asked(4, joins=1), later, 0).after.version == 8
-
-
-def test_the_barrier_of_a_change_waits_for_the_copies_of_all_that_give() -> None:
-    changes = Changes(3)
-    change = changes.begin(Asked(1, joins=1, leaves=(0,)), Placement.fresh(3, [], []), 0)
-    assert change.givers == {0}
-    assert not change.is_ready
-    change.copying = True
-    assert not change.is_ready
-    change.copied = {0}
-    assert change.is_ready

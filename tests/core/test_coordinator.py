@@ -8,17 +8,19 @@ from roo.core.changes import Asked
 from roo.core.coordinator import CoordinatorCore
 from roo.core.placement import Placement
 from roo.core.run_events import (
+    Announce,
     BarrierReported,
     ChangeAsked,
     ChangeOver,
     Committed,
-    Copied,
     Durability,
     End,
     Event,
     Go,
     Kill,
     MovedIn,
+    Note,
+    Noted,
     OpenBarrier,
     Outcome,
     Phase,
@@ -45,6 +47,8 @@ def core_in(phase: Phase) -> CoordinatorCore:
     if phase is Phase.ENDED:
         core.handle(BarrierReported(0, 1))
         core.handle(BarrierReported(1, 1))
+        core.handle(Settled(0, 1))
+        core.handle(Settled(1, 1))
     assert core.phase is phase
     return core
 
@@ -70,7 +74,9 @@ def test_the_end_of_all_splits_drains_and_finishes() -> None:
     assert core.handle(SplitsEnded(0, 1)) == []
     assert core.handle(SplitsEnded(1, 1)) == [OpenBarrier(1, last=True)]
     assert core.handle(BarrierReported(0, 1)) == []
-    assert core.handle(BarrierReported(1, 1)) == [Release(), End(Outcome.FINISHED, None)]
+    assert core.handle(BarrierReported(1, 1)) == [Announce(1, kept=True)]
+    assert core.handle(Settled(0, 1)) == []
+    assert core.handle(Settled(1, 1)) == [Release(), End(Outcome.FINISHED, None)]
 
 
 def test_a_stop_drains_and_says_stopped() -> None:
@@ -78,7 +84,9 @@ def test_a_stop_drains_and_says_stopped() -> None:
     assert core.handle(StopRequested()) == [OpenBarrier(1, last=True)]
     assert core.handle(SplitsEnded(0, 1)) == []
     core.handle(BarrierReported(0, 1))
-    assert core.handle(BarrierReported(1, 1)) == [Release(), End(Outcome.STOPPED, None)]
+    core.handle(BarrierReported(1, 1))
+    core.handle(Settled(0, 1))
+    assert core.handle(Settled(1, 1)) == [Release(), End(Outcome.STOPPED, None)]
 
 
 def test_a_stop_before_the_first_message_has_nothing_to_drain() -> None:
@@ -96,7 +104,6 @@ def test_a_move_is_waited_for_where_nothing_is_kept() -> None:
     """There is no way back, and whatever holds it up may yet come to an end."""
     core = core_in(Phase.RUNNING)
     core.handle(ChangeAsked(Asked(1, leaves=(0,))))
-    core.handle(Copied(0, 2, few=True))
     core.handle(BarrierReported(0, 1))
     assert core.handle(Tick(10**9)) == []
     core.handle(BarrierReported(1, 1))
@@ -150,14 +157,8 @@ def moving() -> CoordinatorCore:
     core.handle(WorkerReady(1))
     core.handle(ChangeAsked(Asked(1, joins=1)))
     core.handle(WorkerReady(2))
-    copied(core)
     assert core.phase is Phase.MOVING
     return core
-
-
-def copied(core: CoordinatorCore) -> None:
-    for worker in range(2):
-        core.handle(Copied(worker, 2, few=True))
 
 
 def moved(core: CoordinatorCore) -> CoordinatorCore:
@@ -195,10 +196,17 @@ def test_an_arrival_of_an_earlier_move_ends_no_other() -> None:
     assert core.phase is Phase.MOVING
 
 
-def test_a_run_is_over_when_its_last_checkpoint_is_settled_and_not_before() -> None:
+def durable() -> CoordinatorCore:
+    """A run with checkpoints that has just begun."""
     core = CoordinatorCore(Placement.fresh(2, [], []), Durability(every_ms=1_000))
     core.handle(WorkerReady(0))
-    core.handle(WorkerReady(1))
+    assert core.handle(WorkerReady(1)) == [Note((0, 1), 0)]
+    assert core.handle(Noted(0)) == [Go((0, 1))]
+    return core
+
+
+def test_a_run_is_over_when_its_last_checkpoint_is_settled_and_not_before() -> None:
+    core = durable()
     core.handle(StopRequested())
     core.handle(BarrierReported(0, 1))
     core.handle(BarrierReported(1, 1))
@@ -216,7 +224,6 @@ def test_an_end_before_a_move_has_to_be_told_again_after_it() -> None:
     core.handle(SplitsEnded(0, 1))
     core.handle(ChangeAsked(Asked(1, joins=1)))
     core.handle(WorkerReady(2))
-    copied(core)
     moved(core)
     for worker in (1, 2):
         assert core.handle(SplitsEnded(worker, 2)) == []
@@ -224,10 +231,9 @@ def test_an_end_before_a_move_has_to_be_told_again_after_it() -> None:
 
 
 def test_a_stop_while_a_lost_worker_is_made_good_drains_afterwards() -> None:
-    core = CoordinatorCore(Placement.fresh(2, [], []), Durability(every_ms=1_000))
-    core.handle(WorkerReady(0))
-    core.handle(WorkerReady(1))
+    core = durable()
     core.handle(WorkerLost(1, "was killed by SIGKILL"))
     assert core.handle(StopRequested()) == []
     core.handle(WorkerReady(0))
-    assert core.handle(WorkerReady(1)) == [Go((0, 1)), OpenBarrier(1, last=True)]
+    assert core.handle(WorkerReady(1)) == [Note((0, 1), 1)]
+    assert core.handle(Noted(1)) == [Go((0, 1)), OpenBarrier(2, last=True)]
