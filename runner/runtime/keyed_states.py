@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from roo.core.table import RING, hash64
+from roo.core.table import RING, hash_of
 
 
 class Watcher(Protocol):
@@ -39,6 +39,14 @@ class KeyedStates:
         self.keys_hash = 0
         self._created: list[Any] = []
         self._watcher: Watcher | None = None
+
+    @property
+    def counted_hash(self) -> int | None:
+        """The sum of the hashes of all keys that there are; None where nobody watches."""
+        if self._watcher is None:
+            return None
+        self.note_created()
+        return self.keys_hash
 
     def watch(self, watcher: Watcher) -> None:
         """Tell a watcher of everything from now on, and first of the states that there are."""
@@ -83,8 +91,3 @@ class KeyedStates:
             self._watcher.giving_away(keys)
             self.keys_hash = (self.keys_hash - hash_of(keys)) % RING
         return list(map(self.objects.pop, keys))
-
-
-def hash_of(keys: Iterable[Any]) -> int:
-    """The sum of the hashes of some keys, modulo 2^64: the same in any order."""
-    return sum(map(hash64, keys)) % RING
