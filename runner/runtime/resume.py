@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roo.api import Split
+from roo.api import Sink, Split
 from roo.checkpoint.allowed import Allowed
 from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.encoding import StateDecoder, StateMismatch
@@ -137,9 +137,14 @@ def knows(manifest: Manifest, sink: str, worker: int) -> bool:
     return not {SINGLE, str(worker)}.isdisjoint(manifest.sinks.get(sink, {}))
 
 
-def has_left(manifest: Manifest, worker: int) -> bool:
-    """Whether a worker had left in peace by a checkpoint: what it noted is all it wrote."""
-    return worker not in manifest.table.owners
+def is_to_roll_back(manifest: Manifest, name: str, sink: Sink, gone: int) -> bool:
+    """Whether what a worker wrote that is gone has to go back to a checkpoint.
+
+    Not where it had left in peace by then: what it noted last is all it wrote. Only what it was
+    still to commit it may not have come to.
+    """
+    had_left = gone not in manifest.table.owners
+    return sink.rolls_back and knows(manifest, name, gone) and (sink.commits or not had_left)
 
 
 def noted_by(manifest: Manifest, sink: str, worker: int) -> Any:

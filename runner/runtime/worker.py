@@ -214,16 +214,14 @@ class Worker:
 
     def _roll_back_the_gone(self, resume: Manifest) -> None:
         """Files of workers that this run has had, or the one before it, and has no more."""
-        from roo.runtime.resume import has_left, knows, noted_by
+        from roo.runtime.resume import is_to_roll_back, noted_by
 
         for spec in self.plan.spec.sinks:
             if spec.name not in self.plan.stage_of:
                 for gone in self._assignment.gone:
                     sink = make_sink(spec)
-                    if not sink.rolls_back or not knows(resume, spec.name, gone):
+                    if not is_to_roll_back(resume, spec.name, sink, gone):
                         continue
-                    if not sink.commits and has_left(resume, gone):
-                        continue  # its file is as it noted it, and may be on another machine
                     sink.open(replace(self._context, name=spec.name, worker=gone, resumes=True))
                     sink.rollback(noted_by(resume, spec.name, gone))
                     sink.close()
