@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -591,6 +592,24 @@ class ShowsAtOnce(Aside):
         pass
 
 
+class PublishesAtClose(Aside):
+    def close(self) -> None:
+        self.flush()
+
+
+class ForgetsAtClose(Aside):
+    """What was prepared goes with what was not."""
+
+    def close(self) -> None:
+        os.ftruncate(self.fd, len(read(self.folder / "out")))
+
+
+class SaysNothingOfTheDisk(AtOnce):
+    def sync(self) -> None:
+        with suppress(OSError):
+            os.fsync(self.fd)
+
+
 WRONG_SINKS: dict[type[Sink], str] = {
     KeepsTheLast: "a run that nothing happens to",
     CommitsTwice: "commit may come twice",
@@ -611,6 +630,9 @@ WRONG_SINKS: dict[type[Sink], str] = {
     OfOneThread: "created in a thread",
     Waits: "it has not come back after 2 s",
     ShowsAtOnce: "the output shows nothing that is not committed",
+    PublishesAtClose: "the output shows nothing that is not committed",
+    ForgetsAtClose: "close keeps what a checkpoint may have",
+    SaysNothingOfTheDisk: "a sync that fails says so",
 }  # fmt: skip
 
 
@@ -629,6 +651,19 @@ def test_a_wrong_sink_is_caught(wrong: type[Sink]) -> None:
         str(caught.value),
         re.DOTALL,
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "rule"),
+    [
+        ({"fences": True}, "what an older writer does late goes nowhere"),
+        ({"spoils": [lambda folder: (folder / "out").unlink()]}, "what others have done"),
+    ],
+)
+def test_one_that_takes_its_output_for_its_own(more: dict[str, Any], rule: str) -> None:
+    with pytest.raises(AssertionError, match=rule):
+        check_sink(lambda folder: AtOnce({"path": str(folder)}),
+                   lambda folder: read(folder / "out"), **more)  # fmt: skip
 
 
 def test_a_sink_that_is_no_sink() -> None:

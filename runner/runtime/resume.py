@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roo.api import Split
+from roo.api import Sink, Split
+from roo.checkpoint.allowed import Allowed
 from roo.checkpoint.blocks import Damaged
-from roo.checkpoint.encoding import StateMismatch, decode, decode_plain
+from roo.checkpoint.encoding import StateDecoder, StateMismatch
+from roo.checkpoint.inert import plain_states
 from roo.checkpoint.restore import Decode, restore
-from roo.core.checkpoints import SINGLE, FileInfo, Manifest, own_chain
+from roo.core.checkpoints import SINGLE, Chain, Manifest, own_chain
 from roo.core.position import Position
 from roo.core.table import Table
 from roo.plan.model import Plan
@@ -85,7 +88,7 @@ def restore_states(stages: Stages, folder: Path, manifest: Manifest) -> None:
     """Fill the states that this worker owns. Raises RunFailure."""
     for spec in stages.plan.spec.states:
         stored = manifest.state_versions.get(spec.name, spec.version)
-        decoded: Decode = decode
+        decoded: Decode = StateDecoder(allowed_classes(stages.plan))
         if stored != spec.version and spec.migrate:
             decoded = _migration(spec.migrate, stored)
         try:
@@ -96,12 +99,27 @@ def restore_states(stages: Stages, folder: Path, manifest: Manifest) -> None:
             raise _failed(spec.name, str(error), "run `roo checkpoint verify`") from error
         except StateMismatch as error:
             raise _failed(spec.name, error.what, error.hint) from error
-        stages.states[spec.name].update(states)
+        except OSError as error:
+            what = f"a checkpoint in {folder} can't be read: {os.strerror(error.errno or 0)}"
+            raise _failed(spec.name, what, "look after the disk, then run it again") from error
+        stages.keyed[spec.name].take_in(list(states), states.values())
+
+
+def allowed_classes(plan: Plan) -> Allowed:
+    """What the stored states of a plan may be of: its plugin modules say it."""
+    spec = plan.spec
+    references = [
+        *(reference for step in spec.steps for reference in (step.call, step.partition)),
+        *(reference for state in spec.states for reference in (state.factory, state.migrate)),
+        *(source.codec.function for source in spec.sources),
+        *(sink.codec.function for sink in spec.sinks),
+    ]
+    return Allowed([r.partition(":")[0] for r in references if r])
 
 
 def own_chains(
     manifest: Manifest | None, plan: Plan, table: Table, worker: int
-) -> dict[str, tuple[FileInfo, ...]]:
+) -> dict[str, Chain]:
     """The chains that the next deltas of a worker may follow on: its own, of the same intervals."""
     if manifest is None:
         return {}
@@ -110,7 +128,7 @@ def own_chains(
     for state in plan.spec.states:
         chain = own_chain(manifest, state.name, worker, intervals)
         if chain is not None and manifest.state_versions.get(state.name) == state.version:
-            found[state.name] = chain.files
+            found[state.name] = chain
     return found
 
 
@@ -119,9 +137,14 @@ def knows(manifest: Manifest, sink: str, worker: int) -> bool:
     return not {SINGLE, str(worker)}.isdisjoint(manifest.sinks.get(sink, {}))
 
 
-def has_left(manifest: Manifest, worker: int) -> bool:
-    """Whether a worker had left in peace by a checkpoint: what it noted is all it wrote."""
-    return worker not in manifest.table.owners
+def is_to_roll_back(manifest: Manifest, name: str, sink: Sink, gone: int) -> bool:
+    """Whether what a worker wrote that is gone has to go back to a checkpoint.
+
+    Not where it had left in peace by then: what it noted last is all it wrote. Only what it was
+    still to commit it may not have come to.
+    """
+    had_left = gone not in manifest.table.owners
+    return sink.rolls_back and knows(manifest, name, gone) and (sink.commits or not had_left)
 
 
 def noted_by(manifest: Manifest, sink: str, worker: int) -> Any:
@@ -135,7 +158,7 @@ def _migration(reference: str, version: int) -> Decode:
 
     def decoded(data: bytes) -> list[Any]:
         try:
-            return [migrate(fields, version) for fields in decode_plain(data)]
+            return [migrate(fields, version) for fields in plain_states(data)]
         except Exception as error:
             what = f"{reference} failed: {type(error).__name__}: {error}"
             raise StateMismatch(what, "mend it: it is given the stored fields and their version") \
