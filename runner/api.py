@@ -106,12 +106,16 @@ class Reader:
     """Reads one split. Never blocks: the worker has other stages to run.
 
     skipped_bytes: how much of the split's size lies before the offset that it was opened at.
+    batch_bytes: about how much the next `read` is to bring at most. The worker sets it before each
+    read: less than `BATCH_BYTES` where a run begins, and where steps take long, so that a
+    checkpoint or a stop does not wait for thousands of slow messages.
     """
 
     skipped_bytes: int = 0
+    batch_bytes: int = BATCH_BYTES
 
     def read(self) -> Read | None:
-        """The next messages (about `BATCH_BYTES` of them at most), or None: nothing right now.
+        """The next messages (about `batch_bytes` of them at most), or None: nothing right now.
 
         `Read.end` says that nothing will ever follow. Raises ConnectorError when the source fails.
         """

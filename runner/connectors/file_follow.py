@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from roo import clock
-from roo.api import BATCH_BYTES, Codec, Context, Read
+from roo.api import Codec, Context, Read
 from roo.connectors.file_known import Known, OpenFile, Trail, open_if_there, stat_of
 from roo.connectors.file_reading import FileReader, failed, shorter
 from roo.connectors.file_rotation import find, find_copy, next_after
@@ -62,7 +62,7 @@ class FollowReader(FileReader):
         assert self._file is not None
         if self._idle and (difference := self._trail.known().difference(self._file)):
             return self._was_cut(difference)
-        data = self._file.read(BATCH_BYTES)
+        data = self._file.read(self.batch_bytes)
         self._idle = not data
         if not data:
             return self._leave() if self._is_over() else None

@@ -6,7 +6,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from roo.api import BATCH_BYTES, Codec, Read
+from roo.api import Codec, Read
 from roo.connectors.file_known import Known, OpenFile
 from roo.connectors.file_reading import FileReader, failed, shorter
 
@@ -48,10 +48,10 @@ class PackedReader(FileReader):
 
     def read(self) -> Read | None:
         try:
-            data = self._file.read(BATCH_BYTES)
+            data = self._file.read(self.batch_bytes)
             while data and len(data) <= self._skip_bytes:
                 self._skip_bytes -= len(data)
-                data = self._file.read(BATCH_BYTES)
+                data = self._file.read(self.batch_bytes)
         except Exception as error:  # each library has errors of its own for a torn file
             raise failed(self._path, error) from error
         if self._skip_bytes and not data:

@@ -140,7 +140,7 @@ class RangeReader(FileReader):
             raise failed(self._path, error) from error
 
     def _read(self) -> Read:
-        data = self._file.read(BATCH_BYTES)
+        data = self._file.read(self.batch_bytes)
         if self._regular:
             if not data:
                 self._check_size(self._fed)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count, islice
 from typing import Any
 
-from roo.api import Codec, ConnectorError, Context, Read, Reader, Source, Split
+from roo.api import BATCH_BYTES, Codec, ConnectorError, Context, Read, Reader, Source, Split
 
 MESSAGES_MAX = 1_000
 """How many messages one read makes at most."""
@@ -79,7 +79,7 @@ class GenerateReader(Reader):
         """How many messages should be made now. At least 1 where only the end is left to find."""
         if self._opened_s is None:
             self._opened_s = time.monotonic()
-        wanted = MESSAGES_MAX
+        wanted = max(MESSAGES_MAX * self.batch_bytes // BATCH_BYTES, 1)
         if self._rate is not None:
             elapsed_s = time.monotonic() - self._opened_s
             on_time = int(elapsed_s * self._rate) + 1 - (self._offset - self._first)

@@ -6,7 +6,7 @@ import os
 import select
 import stat
 
-from roo.api import BATCH_BYTES, Codec, ConnectorError, Context, Read, Reader, Source, Split
+from roo.api import Codec, ConnectorError, Context, Read, Reader, Source, Split
 
 STDIN = 0
 
@@ -40,7 +40,7 @@ class StdinReader(Reader):
         try:
             if not self._always_ready and not select.select([STDIN], [], [], 0)[0]:
                 return None
-            data = os.read(STDIN, BATCH_BYTES)
+            data = os.read(STDIN, self.batch_bytes)
         except BlockingIOError:
             return None
         except OSError as error:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 
 from roo.api import (
-    BATCH_BYTES,
     Codec,
     ConnectorError,
     Context,
@@ -90,7 +89,7 @@ class TcpReader(Reader):
                 continue
             taken += len(data)
             self._decode(client, data, messages, failures)
-            if taken >= BATCH_BYTES:
+            if taken >= self.batch_bytes:
                 break
         self._offset += taken
         return Read(messages, start, self._offset, failures, taken)
@@ -127,7 +126,7 @@ class TcpReader(Reader):
     def _receive(self, client: _Client) -> bytes | None:
         """What a client has sent: b"" at its end, None when there is nothing after all."""
         try:
-            return client.connection.recv(BATCH_BYTES)
+            return client.connection.recv(self.batch_bytes)
         except BlockingIOError:
             return None
         except OSError:  # a reset: whatever was whole has been taken

@@ -16,8 +16,6 @@ class Kind(IntEnum):
     STATES_TAKEN = 4
     STATES_END = 5
     STATES_WANTED = 6
-    COPIES = 7
-    COPIES_BEHIND = 8
 
 
 class Origin(NamedTuple):
@@ -39,7 +37,8 @@ class Header(NamedTuple):
     channel. sequence: 0, 1, 2, … on its channel; a gap is a bug and stops the run. attempt: frames
     of an older attempt are dropped. watermark_ms: no message with an older event time follows; -1
     where there is none. read_ns: monotonic time of the read it descends from. messages, cost_bytes:
-    what it takes from the channel's credit. Of credit itself, sequence is the number of batches.
+    what it takes from the channel's credit. Of credit itself, sequence is the number of
+    batches, and where its origin starts the window.
     """
 
     kind: Kind

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
@@ -23,10 +22,10 @@ def hash64(key: str | bytes) -> int:
     )
 
 
-def hash_of(keys: Collection[Any]) -> int:
+def hash_of(keys: Collection[str | bytes]) -> int:
     """The sum of the hashes of some keys, modulo 2^64: the same in any order."""
     try:
-        return sum(map(xxh3_64_intdigest, map(str.encode, keys))) % RING
+        return sum(map(xxh3_64_intdigest, map(str.encode, keys))) % RING  # type: ignore[arg-type]
     except (TypeError, UnicodeEncodeError):  # bytes, or lone surrogates
         return sum(map(hash64, keys)) % RING
 
@@ -98,23 +97,6 @@ class Table:
             return self.owner_of(key) if owner is None else owner
 
         return owner_of
-
-    def elsewhere(self, worker: int) -> Callable[[list[Any]], list[Any]]:
-        """A function of many keys, which gives those that others than a worker own, in order."""
-        directory, owner_of = self.directory(), self.owner_of
-
-        def elsewhere(keys: list[Any]) -> list[Any]:
-            try:
-                return [
-                    key
-                    for key in keys
-                    if (owner := directory[xxh3_64_digest(key.encode())[0]]) != worker
-                    and (owner is not None or owner_of(key) != worker)
-                ]
-            except (AttributeError, UnicodeEncodeError):  # bytes, or lone surrogates
-                return [key for key in keys if owner_of(key) != worker]
-
-        return elsewhere
 
     def _cut(self, byte: int) -> bool:
         """Whether an interval starts strictly inside the places that share this top byte."""

@@ -12,6 +12,13 @@ larger than what is left overdraws its window once: batches are never cut. The w
 what keeps latency low: a source that trickles makes small batches, and a receiver that can't keep
 up with those makes it wait, and so read larger ones.)
 
+What is under way is bounded in time as well, since a barrier waits for all that has been read. A
+receiver knows how long its stage takes over a message: the window of messages that it grants is
+what it runs in `IN_FLIGHT_MS`, shared by the senders. A window begins small (but not in a change of
+workers) and grows as credit is given back, to twice its size at most. A read begins small too, and
+is as large as fits into half of the windows that it fills. So where steps are fast neither bounds
+anything, and where a step takes 50 ms a message a few messages are under way, not thousands.
+
 A barrier cuts every channel. A stage that has it on all its channels is aligned; until then what
 follows the barrier on a channel is held (Carbone et al., "Lightweight Asynchronous Snapshots for
 Distributed Dataflows", 2015).
@@ -33,6 +40,17 @@ from roo.core.batch import Batch, Header, Kind, Origin, Output
 WINDOW_BYTES = 512 * 1024
 WINDOW_MESSAGES = 65_536
 WINDOW_BATCHES = 32
+WINDOW_MESSAGES_FIRST = 64
+IN_FLIGHT_MS = 200.0
+"""How long a stage may be busy with what its senders have sent ahead."""
+
+READ_BYTES, READ_BYTES_LEAST = 64 * 1024, 16
+READ_MS = 100.0
+"""Reading and running stage 0 takes at most about so long: else less is read the next time."""
+
+COST_KEPT = 0.9
+"""How much of what is known of a stage's speed is kept from one batch to the next."""
+
 PARKED = -1
 """The sequence number of a batch that has waited: it has been counted already."""
 
@@ -57,25 +75,30 @@ class Arrived(NamedTuple):
 
 
 class Credited(NamedTuple):
-    """A receiver has consumed what this worker sent."""
+    """A receiver has consumed what this worker sent. window: how many messages may now be under way
+    to it; the messages given back have more or fewer in them where that has changed.
+    """
 
     exchange: int
     receiver: int
     messages: int
     cost_bytes: int
     batches: int
+    window: int = WINDOW_MESSAGES
 
 
 class Ran(NamedTuple):
     """The stage has run `batch`; these are its outputs, in order.
 
-    waiting: the part of it that could not run yet, as a batch of its own.
+    waiting: the part of it that could not run yet, as a batch of its own. took_ms: how long it
+    ran, with reading for stage 0.
     """
 
     stage: int
     batch: Batch
     outputs: Sequence[Output]
     waiting: Batch | None = None
+    took_ms: float = 0.0
 
 
 class StatesCame(NamedTuple):
@@ -156,13 +179,14 @@ class Send(NamedTuple):
 
 
 class GiveCredit(NamedTuple):
-    """Tell the sender of a channel that this much has been consumed."""
+    """Tell the sender of a channel that this much has been consumed. window: as in `Credited`."""
 
     receiver: int
     exchange: int
     messages: int
     cost_bytes: int
     batches: int
+    window: int
 
 
 class Aligned(NamedTuple):
@@ -245,13 +269,20 @@ class WorkerCore:
         channels = [(link.exchange, peer) for link in self.links for peer in self.workers]
         # Sending side: credit left, next sequence number, and how many channels of a stage have
         # none left (0: it may run).
-        self._credit = {channel: list(self._window) for channel in channels}
+        joins = splits is None
+        first = window_messages if joins else min(WINDOW_MESSAGES_FIRST, window_messages)
+        self._credit = {channel: [first, *self._window[1:]] for channel in channels}
+        self._window_to = dict.fromkeys(channels, first)
+        self._read_bytes = READ_BYTES_LEAST
         self._sequence_out = dict.fromkeys(channels, 0)
         self._exhausted = [0] * stages
         self._stage_of = {link.exchange: link.from_stage for link in self.links}
         # Receiving side: next sequence number expected, consumed but not yet given back.
         self._sequence_in: defaultdict[tuple[int, int], int] = defaultdict(int)
         self._owed: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])
+        self._granted = dict.fromkeys(channels, first)
+        # Of each stage: how many messages it has run of late, and how long that took.
+        self._pace = [[0.0, 0.0] for _ in range(stages)]
         self._target = {link.exchange: link.to_stage for link in self.links}
         self._inbox: list[deque[Batch]] = [deque() for _ in range(stages)]
         self._parked: list[list[Batch]] = [[] for _ in range(stages)]
@@ -300,6 +331,11 @@ class WorkerCore:
     def held_back(self) -> bool:
         """Whether a split could be read, and nobody takes what it would give."""
         return bool(self._ready) and self._exhausted[0] > 0
+
+    @property
+    def read_bytes(self) -> int:
+        """About how much is to be read at once."""
+        return self._read_bytes
 
     def credit(self, exchange: int, receiver: int) -> tuple[int, int, int]:
         """(messages, bytes, batches) that may still be sent on a channel."""
@@ -364,6 +400,7 @@ class WorkerCore:
 
     def _ran(self, event: Ran, effects: list[Effect]) -> None:
         done = event.batch.header
+        fill = 0.0
         for output in event.outputs:
             sequence = self._sequence_out[output.exchange, output.receiver]
             self._sequence_out[output.exchange, output.receiver] = sequence + 1
@@ -377,8 +414,11 @@ class WorkerCore:
                 cost_bytes=output.cost_bytes,
             )
             self._spend(output)
+            fill = max(fill, output.messages / self._window_to[output.exchange, output.receiver])
             self._dispatch(output.receiver, Batch(header, output.payload), effects)
-        if event.stage > 0:
+        if event.stage == 0:
+            self._fit_reads(fill, event.took_ms)
+        else:
             if event.waiting is not None:
                 # What waits keeps its messages' credit, not the batch's: others go on.
                 held = event.waiting.header
@@ -389,8 +429,29 @@ class WorkerCore:
                     messages=done.messages - held.messages,
                     cost_bytes=done.cost_bytes - held.cost_bytes,
                 )
+            self._note_pace(event.stage, done.messages, event.took_ms)
             self._consumed(done, effects)
             self._pass_barriers(event.stage, effects)
+
+    def _fit_reads(self, fill: float, took_ms: float) -> None:
+        """How much to read the next time. fill: the part of a window that the last read filled."""
+        if fill > 0.5 or took_ms > READ_MS:
+            self._read_bytes = max(self._read_bytes // 2, READ_BYTES_LEAST)
+        elif fill <= 0.25 and took_ms < READ_MS / 4:
+            self._read_bytes = min(self._read_bytes * 2, READ_BYTES)
+
+    def _note_pace(self, stage: int, messages: int, took_ms: float) -> None:
+        pace = self._pace[stage]
+        pace[0] = COST_KEPT * pace[0] + messages
+        pace[1] = COST_KEPT * pace[1] + took_ms
+
+    def _window_for(self, stage: int) -> int:
+        """How many messages may be under way on each channel to a stage, as fast as it is."""
+        messages, took_ms = self._pace[stage]
+        if took_ms <= 0:
+            return self._window[0]
+        senders = len(self._into[stage]) * len(self.workers)
+        return min(max(int(IN_FLIGHT_MS * messages / took_ms / senders), 1), self._window[0])
 
     def _dispatch(self, receiver: int, batch: Batch, effects: list[Effect]) -> None:
         """To another worker by the runtime; to this one straight into its inbox."""
@@ -434,19 +495,26 @@ class WorkerCore:
         credit[0] += event.messages
         credit[1] += event.cost_bytes
         credit[2] += event.batches
+        self._window_to[event.exchange, event.receiver] = event.window
         if not had and min(credit) > 0:
             self._exhausted[self._stage_of[event.exchange]] -= 1
 
     def _consumed(self, header: Header, effects: list[Effect]) -> None:
         """Give credit back once a quarter of the window is owed: few frames, no starving."""
-        owed = self._owed[header.exchange, header.sender]
+        channel = (header.exchange, header.sender)
+        if channel not in self._granted:
+            return  # messages of a worker that has left, which waited for their states
+        owed, granted = self._owed[channel], self._granted[channel]
         owed[0] += header.messages
         owed[1] += header.cost_bytes
         owed[2] += header.sequence != PARKED
-        window = self._window
-        if owed[0] * 4 < window[0] and owed[1] * 4 < window[1] and owed[2] * 4 < window[2]:
+        _, cost_bytes, batches = self._window
+        if owed[0] * 4 < granted and owed[1] * 4 < cost_bytes and owed[2] * 4 < batches:
             return
-        given = tuple(owed)
+        # A window grows to twice its size at most; it shrinks by what is not given back.
+        window = min(self._window_for(self._target[header.exchange]), 2 * granted)
+        window = self._granted[channel] = max(window, granted - owed[0])
+        given = owed[0] + window - granted, owed[1], owed[2], window
         owed[:] = 0, 0, 0
         if header.sender == self.worker:
             self._take_credit(Credited(header.exchange, self.worker, *given))
@@ -530,9 +598,12 @@ class WorkerCore:
         for link in self._out_of[stage]:
             for receiver in before.difference(change.workers):
                 del self._credit[link.exchange, receiver]
+                del self._window_to[link.exchange, receiver]
                 del self._sequence_out[link.exchange, receiver]
             for receiver in set(change.workers) - before:
+                # What waits for states there is not to hold up all that this worker reads.
                 self._credit[link.exchange, receiver] = list(self._window)
+                self._window_to[link.exchange, receiver] = self._window[0]
                 self._sequence_out[link.exchange, receiver] = 0
         self._exhausted[stage] = sum(
             min(credit) <= 0
@@ -545,6 +616,9 @@ class WorkerCore:
         for channel in [c for c in self._sequence_in if c[1] not in change.workers]:
             del self._sequence_in[channel]
             self._owed.pop(channel, None)
+            self._granted.pop(channel, None)
+        for channel in [(e, w) for e in self._target for w in change.workers]:
+            self._granted.setdefault(channel, self._window[0])
         self.workers = change.workers
         self.table_version = change.table_version
         self._change = None

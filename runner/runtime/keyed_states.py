@@ -40,6 +40,14 @@ class KeyedStates:
         self._created: list[Any] = []
         self._watcher: Watcher | None = None
 
+    @property
+    def counted_hash(self) -> int | None:
+        """The sum of the hashes of all keys that there are; None where nobody watches."""
+        if self._watcher is None:
+            return None
+        self.note_created()
+        return self.keys_hash
+
     def watch(self, watcher: Watcher) -> None:
         """Tell a watcher of everything from now on, and first of the states that there are."""
         keys = list(self.objects)

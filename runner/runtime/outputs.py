@@ -50,7 +50,7 @@ class Outputs:
         sink = self._sink_at.get(made.to_stage)
         move = self._changing.move
         if move is not None and sink is None and self._stages.place[stage] is move.after:
-            move.ahead(self._stages.state_at[made.to_stage], made.receiver, payload.keys)
+            move.routed(self._stages.state_at[made.to_stage], made.receiver, payload.keys)
         if sink is not None:
             payload, messages = self._outlets[sink].encode(payload)
             if not messages:

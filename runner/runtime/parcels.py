@@ -1,29 +1,16 @@
-"""What one worker sends of states in a change: slices, bounded in bytes and in number."""
+"""What one worker sends in a move, as frames: chunks of states, questions, the ends."""
 
 from __future__ import annotations
 
 import pickle
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from roo.checkpoint.encoding import StateEncoder, StateMismatch, decode
 from roo.core.batch import Header, Kind, Origin
-from roo.items import pack_items, unpack_items
+from roo.core.migration import Ask, Give, SayEnd, SayTaken
+from roo.items import pack_items
 from roo.runtime.failures import NOT_PUT_TOGETHER, RunFailure, say, shorten
-
-SLICE_KEYS = 128
-SLICE_BYTES = 256 * 1024
-"""A slice has so many keys at most, and fewer where states are so large that it would hold more
-bytes than this, as far as the slices before it tell.
-"""
-
-SLICES_ON_THEIR_WAY = 8
-GIVEN_BACK_AT_ONCE = 4
-"""How many slices a receiver takes in before it says so: fewer frames, and none is waited for."""
-
-ASKED_ON_THEIR_WAY = 64
-"""So many slices more where messages are for them."""
 
 Send = Callable[[int, Header, list[bytes]], None]
 What = tuple[str, str]
@@ -31,83 +18,68 @@ What = tuple[str, str]
 
 
 class Parcels:
-    """One worker's, in one change. whats: all that may move, in the same order on every worker.
-    takers: who is given states. keys_at_once: in the next slice.
-    """
+    """One worker's, in one change. whats: all that may move, in the same order on every worker."""
 
-    def __init__(
-        self, worker: int, whats: Sequence[What], version: int, takers: Iterable[int], send: Send
-    ) -> None:
-        self.worker = worker
-        self.takers = sorted(takers)
-        self.keys_at_once = 1
+    def __init__(self, worker: int, whats: Sequence[What], version: int, send: Send) -> None:
+        self._worker = worker
         self._whats = whats
         self._version = version
         self._send = send
         self._encoder = StateEncoder()
-        self._credit = Counter(dict.fromkeys(self.takers, SLICES_ON_THEIR_WAY))
-        # giver -> slices to give back.
-        self._taken = Counter[int]()
 
-    @property
-    def may_give(self) -> bool:
-        """Whether no receiver has as much on its way as it may."""
-        return all(self._credit[taker] > 0 for taker in self.takers)
+    def try_one(self, state: str, key: Any, value: Any) -> None:
+        """Raise RunFailure if this state can't travel."""
+        self._encoded(state, [key], [value])
 
-    def may_answer(self, taker: int) -> bool:
-        """The same where messages are for it."""
-        return self._credit[taker] > -ASKED_ON_THEIR_WAY
+    def give(self, state: str, give: Give, values: list[Any]) -> int:
+        """Send a chunk; its bytes. Raises RunFailure for a state that can't travel."""
+        frames = [pack_items(give.keys), self._encoded(state, give.keys, values)]
+        if give.absent is not None:
+            frames.append(pack_items(give.absent))
+        self._tell(Kind.STATES, give.receiver, ("state", state), len(give.keys), frames)
+        return len(frames[1])
 
-    def give(
-        self,
-        kind: Kind,
-        taker: int,
-        state: str,
-        keys: list[Any],
-        values: list[Any],
-        unknown: list[Any] | None = None,
-    ) -> None:
-        """A slice. unknown: those asked for that are not here; None where nobody asked.
+    def end(self, state: str, end: SayEnd) -> None:
+        """Send the number of keys that a receiver has been given, and the sum of their hashes."""
+        self._tell(
+            Kind.STATES_END, end.receiver, ("state", state), end.keys, [], number=end.keys_hash
+        )
 
-        Raises RunFailure for a state that can't travel.
-        """
-        try:
-            packed = self._encoder.encode(values)
-        except Exception as error:
-            raise _unsendable(state, keys, values, error) from error
-        if keys:
-            fit = SLICE_BYTES * len(keys) // len(packed)
-            more = max(self.keys_at_once, 2 * len(keys))  # the next states may be larger
-            self.keys_at_once = max(1, min(SLICE_KEYS, more, fit))
-        self._credit[taker] -= 1
-        frames = [pack_items(keys), packed, *([] if unknown is None else [pack_items(unknown)])]
-        self.tell(kind, taker, ("state", state), len(keys), frames)
+    def ask(self, state: str, ask: Ask) -> None:
+        """Send a question. Its number is the receiver."""
+        self._tell(
+            Kind.STATES_WANTED, ask.donor, ("state", state), len(ask.keys),
+            [pack_items(ask.keys)], number=ask.receiver,
+        )  # fmt: skip
 
-    def given_back(self, header: Header) -> None:
-        """A receiver has taken slices in."""
-        self._credit[header.sender] += header.messages
+    def taken(self, state: str, taken: SayTaken) -> None:
+        """Send how many chunks have been taken in."""
+        self._tell(Kind.STATES_TAKEN, taken.donor, ("state", state), taken.chunks, [])
 
-    def took(self, giver: int, what: What) -> None:
-        """This worker has taken one in."""
-        self._taken[giver] += 1
-        if self._taken[giver] >= GIVEN_BACK_AT_ONCE:
-            self.tell(Kind.STATES_TAKEN, giver, what, self._taken.pop(giver), [])
+    def hand_over(self, sink: str, home: int, noted: Any) -> None:
+        """Send the new home of a sink what its writer noted at last."""
+        self._tell(Kind.STATES_END, home, ("sink", sink), 0, [pickle.dumps(noted, 5)])
 
-    def tell(
+    def _tell(
         self, kind: Kind, to: int, what: What, count: int, frames: list[bytes], number: int = 0
     ) -> None:
-        """count: of keys; of slices where they are given back. number: as the kind has it."""
         header = Header(
-            kind, self.worker, self._whats.index(what), number, self._version, 0, -1, 0, count,
+            kind, self._worker, self._whats.index(what), number, self._version, 0, -1, 0, count,
             sum(map(len, frames)), Origin(-1, -1, 0, 0),
         )  # fmt: skip
         self._send(to, header, frames)
 
+    def _encoded(self, state: str, keys: list[Any], values: list[Any]) -> bytes:
+        try:
+            return self._encoder.encode(values)
+        except Exception as error:
+            raise _unsendable(state, keys, values, error) from error
 
-def unpack(state: str, frames: Sequence[bytes]) -> tuple[list[Any], list[Any]]:
-    """(keys, states) of a slice. Raises RunFailure for states that can't be made again."""
+
+def unpack_states(state: str, frame: bytes) -> list[Any]:
+    """The states of a chunk. Raises RunFailure for those that can't be made again."""
     try:
-        return unpack_items(frames[0]), decode(frames[1])
+        return decode(frame)
     except StateMismatch as error:
         raise RunFailure({
             "kind": "state",

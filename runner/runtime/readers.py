@@ -79,11 +79,13 @@ class Readers:
         self._stood |= positions
         self.open(tuple(positions), context)
 
-    def read(self, split: int) -> Read | None:
-        """What the split has now; None: nothing. Raises RunFailure."""
+    def read(self, split: int, batch_bytes: int = api.BATCH_BYTES) -> Read | None:
+        """What the split has now, about so much at most; None: nothing. Raises RunFailure."""
         name = self.source_of(split)
+        reader = self._readers[split]
+        reader.batch_bytes = batch_bytes
         try:
-            read = self._readers[split].read()
+            read = reader.read()
             if read is not None:
                 _check_type(read, Read, "read")
         except ConnectorError as error:
@@ -98,8 +100,8 @@ class Readers:
             self.done_bytes[split] = skipped, done + read.bytes_read
             if read.end:
                 self.ended[split] = Position(read.offset, True, self._memory(split))
-        elif self._readers[split].fileno() is None:
-            wait_s = self._readers[split].ready_in_ms() / 1000
+        elif reader.fileno() is None:
+            wait_s = reader.ready_in_ms() / 1000
             self._retry_at_s[split] = clock.monotonic_s() + wait_s
         return read
 

@@ -22,15 +22,6 @@ before its turn is dear.
 FLOWS_S = 0.005
 """How long after a batch another one is to be expected."""
 
-SHARE_LEAST, SHARE_HALVED_EVERY_S = 3.0, 10.0
-"""Of a change of workers: the longer it takes, the less it gives way."""
-
-
-def share_since(share: float, begun_s: float) -> float:
-    """What is left of a share, as many times as a slice is long, of a change that began then."""
-    halved = int((clock.monotonic_s() - begun_s) / SHARE_HALVED_EVERY_S)
-    return max(share / 2.0 ** min(halved, 10), SHARE_LEAST)
-
 
 class Turns:
     """A worker's. Times are of `time.monotonic`."""

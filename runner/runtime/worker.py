@@ -204,8 +204,7 @@ class Worker:
             )  # fmt: skip
             self.stages.between_parts = self._go_on_within_batch
         if self._assignment.before is not None:
-            self.changing.begin_copies(self._assignment.before, place, joins=True)
-            self.changing.begin_move(few=False)
+            self.changing.begin_move(self._assignment.before, place, joins=True)
         self.activity.end()
 
     def _roll_back_the_gone(self, resume: Manifest) -> None:
@@ -242,11 +241,9 @@ class Worker:
             if clock.monotonic_s() >= self._obey_at_s and self._obey():
                 return
             if changing.move is not None:
-                changing.move.tend()
+                changing.tend()
                 self._go_on_in_slices()
-            elif changing.copies is not None or (
-                self.checkpoint is not None and self.checkpoint.active
-            ):
+            elif self.checkpoint is not None and self.checkpoint.active:
                 self._go_on_in_slices()
             work = self.core.next_work()
             if work is None:
@@ -257,16 +254,12 @@ class Worker:
             else:
                 assert type(work) is ReadSplit
                 self._read(work.split)
-            self._has_run(keyed=False)
-
-    def _has_run(self, *, keyed: bool) -> None:
-        self._turns.ran(keyed=keyed)
-        self.changing.ran()
+            self._turns.ran(keyed=False)
 
     def _receive(self) -> None:
         for header, frames in self.data.receive():
             if header.kind is Kind.CREDIT:
-                given = header.messages, header.cost_bytes, header.sequence
+                given = header.messages, header.cost_bytes, header.sequence, header.origin.start
                 self._perform(Credited(header.exchange, header.sender, *given))
             elif header.kind >= Kind.STATES:
                 self.changing.receive(header, frames, self.core.table_version)
@@ -322,8 +315,7 @@ class Worker:
                 set(before.splits_of(self.worker)) - set(after.splits_of(self.worker))
             )
             self.data.connect(message.data)
-            self.changing.begin_copies(before, after, joins=False)
-            self.changing.begin_move(few=False)
+            self.changing.begin_move(before, after, joins=False)
         self._perform(BarrierOpened(message.barrier, message.last, change, gives))
 
     def _wait(self) -> None:
@@ -355,13 +347,15 @@ class Worker:
 
     def _until_slice_ms(self) -> float:
         """How long until the next slice of a checkpoint or a move; -1 where there is none."""
-        copies_ms, move = self.changing.until_copies_ms(), self.changing.move
+        move = self.changing.move
         checkpoints = self.checkpoint is not None and self.checkpoint.active
         if move is None and not checkpoints:
-            return copies_ms
+            return -1.0
+        if self.changing.is_over:
+            return 0.0
         put_off_ms = self._turns.in_ms()
         if put_off_ms is not None:
-            return put_off_ms if copies_ms < 0 else min(put_off_ms, copies_ms)
+            return put_off_ms
         if move is not None and move.is_busy:
             return 0.0
         return self.checkpoint.wait_ms() if self.checkpoint is not None and checkpoints else -1.0
@@ -369,7 +363,8 @@ class Worker:
     def _read(self, split: int) -> None:
         source = self.readers.source_of(split)
         self.activity.begin(f"reading {source}")
-        read = self.readers.read(split)
+        begun_s = clock.monotonic_s()
+        read = self.readers.read(split, self.core.read_bytes)
         if read is None:
             self.activity.end()
             self._perform(SplitIdle(split))
@@ -390,11 +385,12 @@ class Worker:
                 self._read_one_by_one(source, read, origin)
             else:
                 self.stages.run_source(source, read.messages)
-        self._ran(0, Batch(header, None))
+        self._ran(0, Batch(header, None), begun_s)
         if read.end:
             self._perform(SplitEnded(split))
 
     def _run_stage(self, work: RunStage) -> None:
+        begun_s = clock.monotonic_s()
         header, payload = work.batch
         self.failures.origin = header.origin
         self.failures.locate = None
@@ -413,11 +409,11 @@ class Worker:
                 self._run_one_by_one(work.stage, payload, header.origin)
             else:
                 self.stages.run_keyed(work.stage, payload)
-            self._has_run(keyed=True)
+            self._turns.ran(keyed=True)
         else:
             self.activity.begin(f"writing sink {sink}")
             self.outlets[sink].write(payload, header.messages, header.read_ns)
-        self._ran(work.stage, work.batch, waiting)
+        self._ran(work.stage, work.batch, begun_s, waiting)
 
     def _note(self, stage: int, origin: Origin) -> None:
         if self._notebook is not None:
@@ -456,7 +452,7 @@ class Worker:
         self.failures.handle(part, error, "step", facts)
         return True
 
-    def _ran(self, stage: int, batch: Batch, waiting: Batch | None = None) -> None:
+    def _ran(self, stage: int, batch: Batch, begun_s: float, waiting: Batch | None = None) -> None:
         """A stage has run a batch, all but what waits: encode and hand over what it made."""
         header = batch.header
         outputs: list[Output] = []
@@ -474,7 +470,8 @@ class Worker:
         self.activity.end()
         if self._notebook is not None:
             self._notebook.end()
-        self._perform(Ran(stage, batch, outputs, waiting))
+        took_ms = (clock.monotonic_s() - begun_s) * 1000
+        self._perform(Ran(stage, batch, outputs, waiting, took_ms))
 
     def _perform(self, event: Event) -> None:
         for effect in self.core.handle(event):
@@ -486,10 +483,10 @@ class Worker:
                 payload = batch.payload  # messages were packed when their size was needed
                 frames = payload if isinstance(payload, list) else frames_of(payload)
                 self.data.send(receiver, batch.header, frames)
-            case GiveCredit(receiver, exchange, messages, cost_bytes, batches):
+            case GiveCredit(receiver, exchange, messages, cost_bytes, batches, window):
                 header = Header(
                     Kind.CREDIT, self.worker, exchange, batches, 0, 0, -1, 0, messages, cost_bytes,
-                    Origin(-1, -1, 0, 0),
+                    Origin(-1, -1, window, 0),
                 )  # fmt: skip
                 self.data.send(receiver, header, [])
             case Aligned(stage, _):
@@ -518,21 +515,17 @@ class Worker:
 
     def _go_on_in_slices(self) -> None:
         """A slice of a checkpoint and of a move, if it is time."""
-        self.changing.go_on_with_copies()
         begun_s = clock.monotonic_s()
         if not self._turns.is_due(begun_s):
             return
         move, share = self.changing.move, self._share_of_batches
-        gives_way = move is not None and move.waits_for_barrier
         if self.checkpoint is not None and self.checkpoint.active:
             part = self.checkpoint.step(self._turns.away_s(begun_s))
             if part is not None:
                 self._report(part.barrier, part)
         if move is not None:
-            self.changing.go_on_with_move()
+            move.step()
         self._turns.took(begun_s, share)
-        if gives_way:
-            self._turns.ran(keyed=True)  # so that the next one is put off, though nothing runs
 
     def _go_on_within_batch(self) -> None:
         """The same between the parts of a batch, of a checkpoint alone."""

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from roo import connectors, disk
 from roo.api import ConnectorError, Read, Reader, Source
-from roo.connectors import file_packed, file_source
 from tests.connectors.reading import LINES, context, messages_of, reads_of
 
 QUICK = settings(
@@ -59,7 +58,7 @@ def test_splits_together_are_the_file(
     assert len(source.splits()) == splits
     assert sum(s.size_bytes or 0 for s in source.splits()) == len(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_source, "BATCH_BYTES", batch_bytes)
+        patch.setattr(Reader, "batch_bytes", batch_bytes)
         assert messages_of(source) == lines_of(content)
 
 
@@ -72,7 +71,7 @@ def test_reading_goes_on_exactly_from_an_offset(
     path.write_bytes(content)
     source = file(path, splits=splits)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_source, "BATCH_BYTES", 5)
+        patch.setattr(Reader, "batch_bytes", 5)
         for split in source.splits():
             reads = reads_of(source.open(split, None, LINES, context()))
             expected = [message for read in reads for message in read.messages]
@@ -90,7 +89,7 @@ def test_reading_goes_on_exactly_from_an_offset(
 def test_packed_files_are_read_like_plain_ones(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_packed, "BATCH_BYTES", 100)
+    monkeypatch.setattr(Reader, "batch_bytes", 100)
     content = b"".join(b"line %d\r\n" % i for i in range(200))
     packed = PACK[suffix](content[:1000]) + PACK[suffix](content[1000:])  # as `cat a.gz b.gz`
     path = tmp_path / f"file{suffix}"
@@ -291,8 +290,7 @@ def test_csv_keeps_its_columns_from_each_position(
     source = file(path, splits=1 if pack else splits)
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_source, "BATCH_BYTES", batch_bytes)
-        patch.setattr(file_packed, "BATCH_BYTES", batch_bytes)
+        patch.setattr(Reader, "batch_bytes", batch_bytes)
         for split in source.splits():
             positions = list(positions_of(source.open(split, None, CSV, context())))
             every = taken(positions[-1][2])
@@ -339,7 +337,7 @@ def test_what_was_read_first_and_last_is_compared(tmp_path: Path, place: int) ->
     source = file(path)
     (split,) = source.splits()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_source, "BATCH_BYTES", 5000)
+        patch.setattr(Reader, "batch_bytes", 5000)
         reader = source.open(split, None, LINES, context())
         read = reader.read()
     assert read is not None

@@ -98,14 +98,3 @@ def test_golden_placement() -> None:
     three = Table.equal(3)
     assert three.bounds == (0, 0x5555555555555555, 0xAAAAAAAAAAAAAAAA)
     assert {key: three.owner_of(key) for key in OWNERS_OF_THREE} == OWNERS_OF_THREE
-
-
-@pytest.mark.parametrize("workers", [1, 2, 3, 7, 300])
-def test_keys_that_others_own(workers: int) -> None:
-    """As `owner_of` says, also where an interval ends inside a first byte."""
-    table = Table.equal(workers)
-    text = [f"key {i}" for i in range(500)]
-    for keys in (text, [key.encode() for key in text], ["\ud800", *text], []):
-        for worker in {0, workers - 1}:
-            others = [key for key in keys if table.owner_of(key) != worker]
-            assert table.elsewhere(worker)(keys) == others

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from roo.core.batch import Batch, Header, Kind, Origin, Output
 from roo.core.worker import (
+    IN_FLIGHT_MS,
+    READ_BYTES,
+    READ_BYTES_LEAST,
+    WINDOW_MESSAGES,
+    WINDOW_MESSAGES_FIRST,
     AllSplitsEnded,
     Arrived,
     BarrierOpened,
@@ -134,7 +141,7 @@ def test_credit_goes_back_a_quarter_of_the_window_at_a_time() -> None:
         work = core.next_work()
         assert isinstance(work, RunStage)
         given.append(core.handle(Ran(1, work.batch, [])))
-    assert given == [[], [GiveCredit(1, 0, 2, 2, 2)], [], [GiveCredit(1, 0, 2, 2, 2)]]
+    assert given == [[], [GiveCredit(1, 0, 2, 2, 2, 8)], [], [GiveCredit(1, 0, 2, 2, 2, 8)]]
 
 
 def test_idle_splits_are_not_read_until_ready() -> None:
@@ -179,13 +186,13 @@ def test_what_waits_keeps_the_credit_of_its_messages_but_not_of_its_batch() -> N
     work = core.next_work()
     assert isinstance(work, RunStage)
     part = Batch(work.batch.header._replace(messages=2, cost_bytes=0), "late")
-    assert core.handle(Ran(1, work.batch, [], part)) == [GiveCredit(1, 0, 1, 1, 1)]
+    assert core.handle(Ran(1, work.batch, [], part)) == [GiveCredit(1, 0, 1, 1, 1, 4)]
     assert core.next_work() is None
     core.handle(StatesCame((1,)))
     work = core.next_work()
     assert isinstance(work, RunStage)
     assert work.batch.payload == "late"
-    assert core.handle(Ran(1, work.batch, [])) == [GiveCredit(1, 0, 2, 0, 0)]
+    assert core.handle(Ran(1, work.batch, [])) == [GiveCredit(1, 0, 2, 0, 0, 4)]
 
 
 def test_after_the_last_barrier_nothing_is_read() -> None:
@@ -223,3 +230,74 @@ def test_a_split_that_waits_for_data_can_be_given_away() -> None:
     worker.handle(BarrierOpened(1, False, Change((0, 1), 2), frozenset({7})))
     assert worker.idle_splits == frozenset()
     assert worker.handle(SplitsTaken(())) == [AllSplitsEnded(2)]
+
+
+def ran(core: WorkerCore, sequence: int, messages: int, took_ms: float) -> list[GiveCredit]:
+    """A batch comes from worker 1 and is run; the credit that goes back."""
+    come = Batch(header(sender=1, sequence=sequence, messages=messages), "")
+    core.handle(Arrived(come))
+    work = core.next_work()
+    assert isinstance(work, RunStage)
+    effects = core.handle(Ran(1, work.batch, [], took_ms=took_ms))
+    return [effect for effect in effects if isinstance(effect, GiveCredit)]
+
+
+def test_a_window_grows_where_a_step_is_fast() -> None:
+    core = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [])
+    windows = [back.window for n in range(15) for back in ran(core, n, WINDOW_MESSAGES, 0.001)]
+    assert windows[:3] == [2 * WINDOW_MESSAGES_FIRST * 2**n for n in range(3)]
+    assert windows[-1] == WINDOW_MESSAGES
+
+
+def test_what_is_under_way_to_a_slow_step_takes_so_long_at_most() -> None:
+    core = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [])
+    for n in range(200):
+        back = ran(core, n, 1, took_ms=50.0)
+    assert [one.window for one in back] == [IN_FLIGHT_MS / 50.0 / 2]
+
+
+def test_a_pause_within_one_batch_closes_no_window() -> None:
+    core = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [])
+    for n in range(100):
+        ran(core, n, 1000, took_ms=1.0)
+    [back] = ran(core, 100, WINDOW_MESSAGES, took_ms=40.0)
+    assert back.window > 10_000
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.sampled_from([0.0, 0.1, 5.0, 400.0])), max_size=60)
+)
+def test_credit_adds_up_while_windows_change(batches: list[tuple[int, float]]) -> None:
+    """What the sender has, what is under way and what is owed are the window, whatever happens."""
+    receiver = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [])
+    sender = WorkerCore(1, range(2), 2, [Link(0, 0, 1)], [1])
+    read = Batch(header(exchange=-1), None)
+    window = WINDOW_MESSAGES_FIRST
+    for messages, took_ms in batches:
+        assert sender.may_read, "all has been consumed"
+        sender.handle(Ran(0, read, [Output(0, 0, messages, 1, "")]))
+        sequence = sender._sequence_out[0, 0] - 1
+        for back in ran(receiver, sequence, messages, took_ms):
+            sender.handle(Credited(0, 0, *back[2:]))
+            window = back.window
+        assert sender.credit(0, 0)[0] + receiver._owed[0, 1][0] == window
+
+
+def test_reads_are_small_at_first_and_where_they_fill_a_window_or_take_long() -> None:
+    core = WorkerCore(0, range(2), 2, [Link(0, 0, 1)], [5])
+    read = Batch(header(exchange=-1), None)
+
+    def sizes(messages: int, took_ms: float, times: int) -> list[int]:
+        found = []
+        for _ in range(times):
+            core.handle(Ran(0, read, [Output(0, 1, messages, 1, "")], took_ms=took_ms))
+            core.handle(Credited(0, 1, messages, 1, 1, 1000))
+            found.append(core.read_bytes)
+        return found
+
+    core.handle(Credited(0, 1, 936, 0, 0, 1000))
+    assert sizes(250, 1.0, 3) == [32, 64, 128]
+    assert sizes(251, 1.0, 1) == [128]
+    assert sizes(501, 1.0, 2) == [64, 32]
+    assert sizes(0, 1.0, 20)[-1] == READ_BYTES
+    assert sizes(0, 101.0, 20)[-1] == READ_BYTES_LEAST

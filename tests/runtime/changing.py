@@ -9,10 +9,10 @@ from random import Random
 from typing import Any
 
 from roo.core.batch import Batch, Header, Kind, Origin
+from roo.core.migration import Pacing
 from roo.core.placement import Placement
-from roo.runtime.copies import Copies
 from roo.runtime.keyed_states import KeyedStates
-from roo.runtime.moving import Move
+from roo.runtime.moving import PACING, Move
 from roo.runtime.parcels import Send
 from roo.runtime.payload import Keyed
 
@@ -27,35 +27,35 @@ def then(state: Any) -> Any:
 
 
 class States:
-    """What a move needs of a worker's stages. seen: keys that a snapshot was told of."""
+    """What a move needs of a worker's stages. seen: keys that a snapshot was told of, where it
+    watches.
+    """
 
     def __init__(self, states: dict[str, Any]) -> None:
-        self.keyed = {"s": KeyedStates("s")}
-        self.states = {"s": self.keyed["s"].objects}
+        keyed = KeyedStates("s")
+        keyed.objects.update(states)
+        self.keyed = {"s": keyed}
+        self.states = keyed.objects
         self.seen: list[str] = []
-        self.touch: Any = None
+
+    def watch(self) -> None:
+        """Keep the sum of the hashes of all keys, as where there are checkpoints."""
         self.keyed["s"].watch(self)
-        self.keyed["s"].take_in(list(states), states.values())
         self.seen.clear()
 
     def run(self, key: str) -> None:
-        """As a batch does: nothing touches a state unannounced."""
-        if self.touch is not None:
-            self.touch("s", [key])
-        if key in self.states["s"]:
-            self.states["s"][key] = then(self.states["s"][key])
+        """As a batch does: a state that there is not yet is created."""
+        if key in self.states:
+            self.states[key] = then(self.states[key])
         else:
             self.keyed["s"].create(key, then(None))
 
-    def touching(self, keys: list[Any]) -> None:
-        """As in `Watcher`."""
+    def touching(self, keys: list[Any]) -> None: ...
 
     def taken_in(self, keys: Sequence[Any]) -> None:
-        """As in `Watcher`."""
         self.seen += keys
 
     def giving_away(self, keys: Sequence[Any]) -> None:
-        """As in `Watcher`."""
         self.seen += keys
 
 
@@ -65,8 +65,17 @@ class Cluster:
     the states as they are to be.
     """
 
-    def __init__(self, before: Placement, after: Placement, keys: dict[str, Any]) -> None:
-        self.before, self.after = before, after
+    def __init__(
+        self,
+        before: Placement,
+        after: Placement,
+        keys: dict[str, Any],
+        pacing: Pacing = PACING,
+        *,
+        watched: bool = False,
+    ) -> None:
+        self.before, self.after, self.pacing = before, after, pacing
+        self.watched = watched
         self.links: dict[tuple[int, int], deque[tuple[Header, list[Any]]]] = {}
         self.ran: list[str] = []
         self.numbers: dict[str, list[int]] = {}  # of the messages that ran, by key
@@ -76,47 +85,31 @@ class Cluster:
         self.sent: list[tuple[int, int, Kind, int, int]] = []
         self.states: dict[int, States] = {}
         self.own: dict[int, set[str]] = {}
-        self.failures: list[dict[str, Any]] = []
-        self.copies: dict[int, Copies] = {}
         self.early: dict[int, list[tuple[Header, list[Any]]]] = {}
         self.moves: dict[int, Move] = {}
         for worker in {*before.workers, *after.workers}:
             mine = {k: v for k, v in keys.items() if before.table.owner_of(k) == worker}
             self.states[worker] = States(mine)
+            if watched:
+                self.states[worker].watch()
             self.own[worker] = set(mine)
             self.inbox[worker] = deque()
             self.waiting[worker] = []
             self.early[worker] = []
-            stages: Any = self.states[worker]
-            joins = worker not in before.workers
-            self.copies[worker] = Copies(
-                worker, stages, before, after, self._sender(worker), self.failures.append,
-                joins=joins,
-            )  # fmt: skip
-            if joins:
+            if worker not in before.workers:
                 self.begin(worker)
 
-    def begin(self, worker: int, *, few: bool = False) -> None:
+    def begin(self, worker: int) -> None:
         """The barrier has opened there."""
         if worker in self.moves:
             return
         stages: Any = self.states[worker]
         self.moves[worker] = Move(
-            worker, stages, self.copies[worker], self._comer(worker), few=few
+            worker, stages, self.before, self.after, self._sender(worker), self._comer(worker),
+            joins=worker not in self.before.workers, pacing=self.pacing,
         )  # fmt: skip
         for frame in self.early.pop(worker):
             self.moves[worker].receive(*frame)
-
-    def copy(self, worker: int) -> None:
-        """All that is to be copied before the barrier, as far as nothing runs meanwhile."""
-        while self.copies[worker].is_busy or any(self.links.values()):
-            if self.copies[worker].is_busy:
-                self.copies[worker].step()
-            for ends in [ends for ends, link in self.links.items() if link]:
-                self.deliver(ends)
-            for taker in {*self.moves, *self.copies} - {worker}:
-                self.copies[taker].take_in_all()
-        assert self.copies[worker].tells()
 
     def run_where_it_is(self, key: str) -> None:
         """A message for a key comes by the old table."""
@@ -143,7 +136,7 @@ class Cluster:
     def cut(self, worker: int) -> None:
         """All before the barrier has run: until then nothing may have come or gone."""
         self.begin(worker)
-        assert set(self.states[worker].states["s"]) == self.own[worker]
+        assert set(self.states[worker].states) == self.own[worker]
         self.moves[worker].cut(STATE)
         for sink, home in self.before.homes.items():
             self.moves[worker].cut(("sink", sink))
@@ -157,7 +150,7 @@ class Cluster:
         header = Header(Kind.BATCH, 0, 0, 0, 2, 0, -1, 0, 1, 32, Origin(0, 0, 0, 1))
         worker = self.after.table.owner_of(key)
         if sender is not None:
-            self.moves[sender].ahead("s", worker, [key])
+            self.moves[sender].routed("s", worker, [key])
         if sender in (None, worker):
             self.inbox[worker].append(Batch(header, Keyed([key], [number], [])))
         else:
@@ -172,7 +165,7 @@ class Cluster:
 
     def run_next(self, worker: int) -> None:
         """As a worker does: what of a batch can run does."""
-        move, states = self.moves[worker], self.states[worker].states["s"]
+        move, states = self.moves[worker], self.states[worker].states
         batch = self.inbox[worker].popleft()
         payload, waits = batch.payload, None
         if move.is_awaited(STATE):
@@ -194,8 +187,6 @@ class Cluster:
             self.inbox[ends[1]].append(Batch(header, Keyed([key], [number], [])))
         elif ends[1] in self.moves:
             self.moves[ends[1]].receive(header, frames)
-        elif self.copies[ends[1]].concerns(header):
-            self.copies[ends[1]].receive(header, frames)
         else:
             self.early[ends[1]].append((header, frames))
 
@@ -204,9 +195,6 @@ class Cluster:
         could: list[Callable[[], None]] = [
             partial(self.deliver, ends) for ends, link in self.links.items() if link
         ]
-        for worker, copied in self.copies.items():
-            if worker not in self.moves and copied.is_busy:
-                could.append(copied.step)
         for worker, move in self.moves.items():
             if move.is_busy:
                 could.append(move.step)
@@ -228,10 +216,6 @@ class Cluster:
             assert steps < 500_000, "it never ends"
         for move in self.moves.values():
             move.splits_came = True
-            while move.is_busy:  # it lets go of what it has noted
-                steps += 1
-                assert steps < 500_000, "it never ends"
-                move.step()
             assert move.is_complete
 
 

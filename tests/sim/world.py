@@ -12,10 +12,8 @@ there to a sink with a single writer. Both states are cut at barriers. In some s
 on one state, so that their stages have to wait for each other.
 
 Workers join and leave among all that, several at once, or get other weights; the sink's writer may
-move. What will move is copied first, key by key while batches run over it. At the cut of a state
-its old owner names the copies that are behind and gives what has no copy that counts; the new owner
-takes the other copies over. Some of this is called off half-way: a joiner dies, the input ends, or
-the machine sleeps for more than a minute.
+move. From the cut of a state its donor gives what moves, key by key. Some of this is called off
+half-way: a joiner dies, the input ends, or the machine sleeps for more than a minute.
 """
 
 from __future__ import annotations
@@ -60,7 +58,6 @@ LINKS = [Link(0, 0, 1), Link(1, 1, 2), Link(2, 2, 3)]
 EVENTS_MAX = 60_000
 EVERY_MS = 40
 WINDOW_MESSAGES = 8
-FEW_KEYS = 2
 LEAP_MS = 61_000
 
 Seen = tuple[int, int, tuple[int, ...]]
@@ -83,39 +80,14 @@ class Stored:
 
 
 class Frame(NamedTuple):
-    """What one worker sends another in a change. kind: "copy" of a state; "behind", the keys of
-    copies that do not count; "counts", all others do; "state"; "done", that was all.
-    """
+    """What one worker sends another in a change. kind: "state"; "done", that was all."""
 
     kind: str
     version: int
     name: str
     giver: int
-    keys: tuple[str, ...] = ()
+    key: str = ""
     ring: tuple[int, ...] = ()
-
-
-@dataclass
-class Copies:
-    """A change on one worker, from its first copy to the last state in.
-
-    left: (state, key) to be copied next. behind: state -> keys that move and were touched since
-    they were copied, or before; up to the state's cut. staged: (state, giver) -> key -> copy.
-    counted: (state, giver) of which it is known what is behind.
-    """
-
-    before: Placement
-    after: Placement
-    left: list[tuple[str, str]]
-    behind: dict[str, set[str]]
-    told: bool
-    staged: dict[tuple[str, int], dict[str, tuple[int, ...]]] = field(default_factory=dict)
-    counted: set[tuple[str, int]] = field(default_factory=set)
-
-    def usable(self) -> list[tuple[str, int, str]]:
-        """(state, giver, key) of the copies that count."""
-        return [(*of, key) for of, copies in self.staged.items() if of in self.counted
-                for key in copies]  # fmt: skip
 
 
 @dataclass
@@ -136,8 +108,6 @@ class Worker:
     places: list[Placement] = field(default_factory=list)
     before: Placement | None = None
     after: Placement | None = None
-    copies: Copies | None = None
-    called_off: int = 0
     # Frames of a change that this worker has not heard of.
     unheard: list[Frame] = field(default_factory=list)
     awaits: dict[str, set[int]] = field(default_factory=dict)
@@ -168,9 +138,6 @@ class World:
         self.cuts = self.random.choice([0, 0, 1, 2])
         self.cut_links: set[tuple[Any, Any]] = set()
         self.leaps = self.random.choice([0, 0, 1, 2])
-        self.copy_speed = self.random.choice([0.1, 0.5, 0.9])
-        # Those that copy say so before they have copied everything.
-        self.hasty = self.random.random() < 0.3
         self.disk_speed = self.random.choice([0.02, 0.3, 1.0])
         self.sink: list[tuple[str, Seen, Seen]] = []
         # The newest last; the first is written before the first message.
@@ -224,11 +191,8 @@ class World:
             self.link(index, "c").append(c.WorkerReady(index))
 
     def forget_change(self) -> None:
-        """What the oracle notes of one: states as they were where they were cut, and who said that
-        it has copied what it gives.
-        """
+        """What the oracle notes of one: states as they were where they were cut."""
         self.given: dict[tuple[str, str], tuple[int, ...]] = {}
-        self.few_said: dict[int, bool] = {}
 
     def what_is_on_the_way(self) -> dict[tuple[Any, Any], deque[Any]]:
         """Some frames of the attempt before still come: a core has to know them for what they are.
@@ -254,9 +218,8 @@ class World:
         for index in effect.workers:
             core = self.new_core(index, effect.after, None)
             worker = Worker(index, core, {}, {name: {} for name in self.names()},
-                            places=[effect.after] * STAGES)  # fmt: skip
+                            places=[effect.after] * STAGES, after=effect.after)  # fmt: skip
             self.await_states(worker, effect.before, effect.after)
-            self.begin_copies(worker, effect.before, effect.after)
             self.workers[index] = worker
             self.link(index, "c").append(c.WorkerReady(index))
 
@@ -372,8 +335,6 @@ class World:
         if receiver == "c":
             if isinstance(message, c.BarrierReported):
                 self.parts[message.worker] = self.workers[message.worker]
-            if isinstance(message, c.Copied):
-                self.note_copied(message)
             self.perform(message)
         elif receiver in self.workers:
             worker = self.workers[receiver]
@@ -381,10 +342,6 @@ class World:
                 self.handle(worker, Started())
             elif isinstance(message, c.Announce):
                 self.link(worker.index, "c").append(c.Settled(worker.index, message.barrier))
-            elif isinstance(message, c.Copy):
-                self.begin_copies(worker, worker.places[0], message.after)
-            elif isinstance(message, c.CallOff):
-                self.call_off(worker)
             elif isinstance(message, c.OpenBarrier):
                 self.open(worker, message)
             elif isinstance(message, tuple) and message[0] == "splits":
@@ -403,11 +360,6 @@ class World:
         stages = {"both": {1, 2}} if self.one_state else {"first": {1}, "second": {2}}
         worker.uncut = stages
         worker.after, change, gives = message.after, None, frozenset[int]()
-        version = worker.copies.after.version if worker.copies is not None else 0
-        if message.last and version:
-            raise Wrong(f"seed {self.seed}: copies of {version} before the last barrier")
-        if message.after is not None and message.after.version != version:
-            raise Wrong(f"seed {self.seed}: no copies of {message.after.version} on {worker.index}")
         if message.after is not None:
             before, after = worker.places[0], message.after
             worker.passed, worker.before = False, before
@@ -417,98 +369,17 @@ class World:
             )
             if worker.index in after.workers:
                 self.await_states(worker, before, after)
-        self.handle(worker, BarrierOpened(message.barrier, message.last, change, gives))
-
-    # Before a move
-
-    def begin_copies(self, worker: Worker, before: Placement, after: Placement) -> None:
-        """Batches run on while what will move is copied."""
-        if worker.copies is not None:
-            raise Wrong(f"seed {self.seed}: {worker.index} still has copies of the change before")
-        gives = any(old == worker.index for _, _, old, _ in moved(before.table, after.table))
-        left = [
-            (name, key)
-            for name, states in worker.states.items()
-            for key in states
-            if after.table.owner_of(key) != worker.index
-        ]
-        self.random.shuffle(left)
-        behind: dict[str, set[str]] = {name: set() for name in self.names() if gives}
-        worker.copies = Copies(before, after, left, behind, told=not gives)
         unheard, worker.unheard = worker.unheard, []
         for frame in unheard:
             self.receive(worker, frame)
-
-    def call_off(self, worker: Worker) -> None:
-        """There will be no barrier: what was staged and noted is for nothing."""
-        assert worker.copies is not None
-        self.say(f"{self.now_ms} ms: worker {worker.index} lets go of copies")
-        worker.called_off, worker.copies = worker.copies.after.version, None
-        worker.unheard = [f for f in worker.unheard if f.version > worker.called_off]
-
-    def touch(self, worker: Worker, name: str, key: str) -> None:
-        """A batch is about to run over a key: a copy of it falls behind."""
-        copies = worker.copies
-        if copies is None or name not in copies.behind:
-            return
-        if copies.after.table.owner_of(key) != worker.index:
-            copies.behind[name].add(key)
-
-    def go_on_with_copies(self, worker: Worker, copies: Copies) -> None:
-        """One thing of all there is to do."""
-        usable = copies.usable()
-        if usable:
-            self.take_over(worker, *self.random.choice(usable))
-            self.tell_moved(worker)
-        elif not copies.told and self.random.random() < (0.05 if copies.left else 0.6):
-            if not copies.left or self.hasty:
-                copies.told = True
-                behind = sum(map(len, copies.behind.values()))
-                few = not copies.left and behind <= FEW_KEYS
-                said = c.Copied(worker.index, copies.after.version, few)
-                self.link(worker.index, "c").append(said)
-        elif copies.left and self.hasty and copies.told:
-            pass  # the barrier comes upon it
-        elif copies.left:
-            for _ in range(self.random.randint(1, min(4, len(copies.left)))):
-                self.copy_one(worker, copies)
-        else:  # what has fallen behind is copied again
-            copies.left = [(name, key) for name, keys in copies.behind.items() for key in keys]
-            self.random.shuffle(copies.left)
-
-    def copy_one(self, worker: Worker, copies: Copies) -> None:
-        name, key = copies.left.pop()
-        copies.behind[name].discard(key)
-        ring = tuple(worker.states[name][key])
-        frame = Frame("copy", copies.after.version, name, worker.index, (key,), ring)
-        self.link(worker.index, copies.after.table.owner_of(key)).append(frame)
-
-    def note_copied(self, said: c.Copied) -> None:
-        """The oracle's note of what the coordinator hears; one of a called-off change is none."""
-        change = self.coordinator.change
-        if change is not None and change.after.version == said.version:
-            self.few_said[said.worker] = said.few
-
-    def look_at_copied(self, effect: c.OpenBarrier) -> None:
-        """A change's barrier opens when all that give have copied, and knows whether it is much."""
-        if effect.after is None:
-            return
-        pieces = moved(self.coordinator.placement.table, effect.after.table)
-        if set(self.few_said) != {old for _, _, old, _ in pieces}:
-            raise Wrong(f"seed {self.seed}: a barrier after copies of {set(self.few_said)} alone")
-        if effect.few != all(self.few_said.values()):
-            raise Wrong(f"seed {self.seed}: few is {effect.few}, they said {self.few_said}")
-        self.forget_change()
+        self.handle(worker, BarrierOpened(message.barrier, message.last, change, gives))
 
     # A move
 
     def hand_over(self, worker: Worker, name: str) -> None:
-        """Which copies are behind; of what others own from now on, one by one, what has no copy
-        that counts; then that it was all.
-        """
-        copies = worker.copies
-        assert copies is not None
-        before, after = copies.before, copies.after
+        """What others own from now on, one by one; then that it was all."""
+        before, after = worker.places[0] if worker.before is None else worker.before, worker.after
+        assert after is not None
         done = Frame("done", after.version, name, worker.index)
         if name == "sink":
             if before.homes["sink"] == worker.index != after.homes["sink"]:
@@ -516,81 +387,32 @@ class World:
             return
         pieces = moved(before.table, after.table)
         takers = {new for _, _, old, new in pieces if old == worker.index}
-        if not takers:
-            return
-        behind = copies.behind.pop(name)
-        rest = behind | {key for state, key in copies.left if state == name}
-        copies.left = [(state, key) for state, key in copies.left if state != name]
-        for taker in takers:
-            theirs = sorted(key for key in behind if after.table.owner_of(key) == taker)
-            self.name_behind(worker, taker, done, theirs)
         states = worker.states[name]
         for key in [key for key in states if after.table.owner_of(key) != worker.index]:
             ring = self.given[name, key] = tuple(states.pop(key))
-            if key in rest:
-                frame = done._replace(kind="state", keys=(key,), ring=ring)
-                worker.outgoing.append((after.table.owner_of(key), frame))
+            frame = done._replace(kind="state", key=key, ring=ring)
+            worker.outgoing.append((after.table.owner_of(key), frame))
         worker.outgoing.extend((taker, done) for taker in takers)
-
-    def name_behind(self, worker: Worker, taker: int, done: Frame, keys: list[str]) -> None:
-        """In one frame or in two, and then that all others count."""
-        self.say(f"{self.now_ms} ms: copies of {done.name} on {taker} that are behind: {keys}")
-        middle = self.random.randint(0, len(keys))
-        for some in (keys[:middle], keys[middle:]):
-            if some:
-                worker.outgoing.append((taker, done._replace(kind="behind", keys=tuple(some))))
-        worker.outgoing.append((taker, done._replace(kind="counts")))
 
     def receive(self, worker: Worker, frame: Frame) -> None:
         """Of the change under way, of one that is still to be heard of, or of one that is over."""
-        copies = worker.copies
-        if copies is not None and frame.version == copies.after.version:
-            if frame.kind == "copy":
-                self.stage(worker, copies, frame)
-            else:
-                self.take_in(worker, copies, frame)
-        elif frame.version > max(worker.core.table_version, worker.called_off):
+        if worker.after is not None and frame.version == worker.after.version:
+            self.take_in(worker, frame)
+        elif frame.version > worker.core.table_version:
             worker.unheard.append(frame)
 
-    def stage(self, worker: Worker, copies: Copies, frame: Frame) -> None:
-        """A copy has come: nothing is known of what it is worth."""
-        (key,), giver = frame.keys, frame.giver
-        tables = copies.before.table, copies.after.table
-        if [table.owner_of(key) for table in tables] != [giver, worker.index]:
-            raise Wrong(f"seed {self.seed}: a copy of {key} from {giver} to {worker.index}")
-        if (frame.name, giver) in copies.counted:
-            raise Wrong(f"seed {self.seed}: a copy of {key} after its giver's cut")
-        copies.staged.setdefault((frame.name, giver), {})[key] = frame.ring
-        self.perform(c.MovedOn())
-
-    def take_in(self, worker: Worker, copies: Copies, frame: Frame) -> None:
-        name, of = frame.name, (frame.name, frame.giver)
+    def take_in(self, worker: Worker, frame: Frame) -> None:
+        name = frame.name
         if name in worker.uncut or (name == "sink" and not worker.passed):
             worker.early.append(frame)  # its own cut of that state comes first
             return
-        if frame.kind == "behind":
-            for key in frame.keys:
-                copies.staged.get(of, {}).pop(key, None)
-        elif frame.kind == "counts":
-            copies.counted.add(of)
-        elif frame.kind == "state":
-            if of not in copies.counted:
-                raise Wrong(f"seed {self.seed}: {frame.keys} before what is behind was named")
-            self.put(worker, name, frame.keys[0], frame.ring)
+        if frame.kind == "state":
+            self.put(worker, name, frame.key, frame.ring)
         else:
             worker.awaits[name].discard(frame.giver)
         self.perform(c.MovedOn())
         self.handle(worker, StatesCame((1, 2, 3)))
         self.tell_moved(worker)
-
-    def take_over(self, worker: Worker, name: str, giver: int, key: str) -> None:
-        """A copy becomes what it is a copy of."""
-        copies = worker.copies
-        assert copies is not None
-        if (name, giver) not in copies.counted:
-            raise Wrong(f"seed {self.seed}: a copy of {key} used before what is behind was named")
-        self.say(f"{self.now_ms} ms: worker {worker.index} takes the copy of {key} over")
-        self.put(worker, name, key, copies.staged[name, giver].pop(key))
 
     def put(self, worker: Worker, name: str, key: str, ring: tuple[int, ...]) -> None:
         """A state is where it belongs, as it was where it comes from."""
@@ -603,24 +425,18 @@ class World:
     def take_in_early(self, worker: Worker) -> None:
         early, worker.early = worker.early, []
         for frame in early:
-            assert worker.copies is not None
-            self.take_in(worker, worker.copies, frame)
+            self.take_in(worker, frame)
 
     def tell_moved(self, worker: Worker) -> None:
-        copies = worker.copies
-        waits = any(worker.awaits.values()) or (copies is not None and any(copies.staged.values()))
+        waits = any(worker.awaits.values())
         if worker.passed and worker.splits_came and not waits and not worker.told_moved:
-            worker.told_moved, worker.copies = True, None
+            worker.told_moved = True
             version = worker.core.table_version
             self.link(worker.index, "c").append(c.MovedIn(worker.index, version))
 
     def is_awaited(self, worker: Worker, stage: int, key: str) -> bool:
-        """Whether a key's state is still on its way. (A copy that counts is here.)"""
+        """Whether a key's state is still on its way."""
         name = "sink" if stage == 3 else self.state_of(stage)
-        if worker.copies is not None:
-            giver = worker.copies.before.table.owner_of(key)
-            if (name, giver, key) in worker.copies.usable():
-                self.take_over(worker, name, giver, key)
         if not worker.awaits.get(name):
             return False
         if name == "sink":
@@ -633,9 +449,6 @@ class World:
         if worker.outgoing and self.random.random() < 0.3:
             receiver, message = worker.outgoing.popleft()
             self.link(worker.index, receiver).append(message)
-            return
-        if worker.copies is not None and self.random.random() < self.copy_speed:
-            self.go_on_with_copies(worker, worker.copies)
             return
         # The snapshot is encoded between batches, and is done some time.
         if worker.reporting and self.random.random() < self.disk_speed:
@@ -686,7 +499,6 @@ class World:
             key, value = item
             if worker.places[stage].table.owner_of(key) != worker.index:
                 raise Wrong(f"seed {self.seed}: key {key} on worker {worker.index}")
-            self.touch(worker, self.state_of(stage), key)
             number = value if stage == 1 else value[1]
             ring = states.setdefault(key, [])
             ring.append(number)
@@ -766,15 +578,13 @@ class World:
     def perform(self, event: c.Event) -> None:
         for effect in self.coordinator.handle(event):
             match effect:
+                case c.Note(_, number):
+                    self.perform(c.Noted(number))
                 case c.Go(workers):
                     for index in workers:
                         self.link("c", index).append(effect)
-                case c.Copy() | c.CallOff():
-                    self.few_said = {}
-                    for index in self.coordinator.placement.workers:
-                        self.link("c", index).append(effect)
                 case c.OpenBarrier():
-                    self.look_at_copied(effect)
+                    self.forget_change()
                     self.parts = {}
                     for index in self.coordinator.placement.workers:
                         self.link("c", index).append(effect)
@@ -862,9 +672,7 @@ class World:
         """Everything is where it belongs, and nothing is left of the way there."""
         table = self.coordinator.placement.table
         for index, worker in self.workers.items():
-            if worker.outgoing or worker.early or (worker.copies is not None and any(
-                worker.copies.staged.values()
-            )):  # fmt: skip
+            if worker.outgoing or worker.early:
                 raise Wrong(f"seed {self.seed}: something of a change is left on {index}")
             for name, states in worker.states.items():
                 if any(table.owner_of(key) != index for key in states):
@@ -875,8 +683,6 @@ class World:
 
     def judge(self) -> None:
         """Every key's outputs are 1 to n, each ring follows from the one before, nothing lacks."""
-        if any(worker.copies is not None for worker in self.workers.values()):
-            raise Wrong(f"seed {self.seed}: copies are left at the end")
         rings: dict[str, tuple[int, ...]] = {}
         counts: dict[str, int] = {}
         for key, (count, number, ring), before in self.sink:

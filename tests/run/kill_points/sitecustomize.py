@@ -26,8 +26,8 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "after the rename": ("roo.checkpoint.folder", "Folder.commit", "after"),
     "restore": ("roo.runtime.resume", "restore_states", "after"),
     "before the barrier": ("roo.runtime.coordinator", "Coordinator._open_barrier", "before"),
-    "state streams": ("roo.runtime.copies", "Copies._copy", "after"),
-    "last slice": ("roo.runtime.moving", "Move._end", "after"),
+    "state streams": ("roo.runtime.parcels", "Parcels.give", "after"),
+    "last slice": ("roo.runtime.parcels", "Parcels.end", "after"),
 }
 
 
