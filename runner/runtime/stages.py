@@ -45,7 +45,7 @@ class Stages:
     """Every stage of a plan on one worker, with the states it owns.
 
     place: who owns what, for each stage, as they turn over one by one. keyed: state name -> its
-    states. state_at: the state that a stage works on. keys_at_once: of how many keys a batch runs at
+    states. state_at: the state that a stage works on. keys_at_once: how many keys of a batch run at
     once at most; between_parts: called where a batch had more. items: sink name -> what was emitted
     and not yet taken, still messages (or what `encode` returned).
     """
