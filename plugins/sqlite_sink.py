@@ -127,9 +127,8 @@ class SqliteSink(Sink):
         self.commit(self.prepare())
 
     def close(self) -> None:
-        """After the last commit."""
+        """After the last commit. In a run that fails nothing becomes safe here."""
         if self._db is not None:
-            self.flush()
             self._db.execute("ROLLBACK")
             self._db.close()
             self._db = None

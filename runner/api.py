@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+Delivery = Literal["at least once", "best effort"]
 
 BATCH_BYTES = 64 * 1024
 """How much a reader takes at once under load. Small enough for a short queue, large enough that
@@ -38,7 +40,13 @@ class Context:
 
     worker: index of this worker, from 0. workers: how many there are.
     log: say one line to the user, shown among the run's events. resumes: the run goes on from a
-    checkpoint, so a sink must not empty its output: `rollback` follows `open`.
+    checkpoint, so a sink must not empty its output: `rollback` follows `open`. memory: of a reader,
+    what `Reader.memory` gave at the offset that it is opened at; None: at the split's beginning.
+
+    attempt: how many times the workers have been started in this run, from 1. predecessor_ended:
+    whoever wrote this output before has been seen to end; else it may still be there, paused, and
+    go on one day: what it writes then must go nowhere. machine: an id of this machine, the same for
+    all runs on it.
     """
 
     pipeline: str
@@ -47,6 +55,10 @@ class Context:
     workers: int
     log: Callable[[str], None] = field(default=lambda line: None)
     resumes: bool = False
+    memory: Any = None
+    attempt: int = 1
+    predecessor_ended: bool = True
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,15 @@ class Reader:
         """
         raise NotImplementedError(f"{type(self).__name__} has no method `read`")
 
+    def memory(self) -> Any:
+        """What is needed besides the offset of the last `Read` to go on from there, or to find that
+        nobody can: which file it is, what a decoder has learnt. Plain data, for JSON.
+
+        A reader that is opened at that offset finds it in `Context.memory`. It must belong to the
+        offset: a `read` that returns None leaves it as it is.
+        """
+        return None
+
     def fileno(self) -> int | None:
         """A descriptor that polls readable when `read` has something; None: ask `ready_in_ms`."""
         return None
@@ -154,11 +175,17 @@ class Sink:
 
     With checkpoints: `prepare` notes where the output stands, `sync` makes that durable, `commit`
     says that the checkpoint is real, and `rollback` after a crash undoes all that came later.
-    Between prepare and commit more is written. A sink that does nothing for these four is written
-    to at least once. rolls_back: whether `rollback` really undoes, so that Roo may promise it.
+    Between prepare and commit more is written.
+
+    rolls_back: whether `rollback` really undoes, so that Roo may promise exactly once. delivery:
+    what Roo promises where it does not: "at least once", or "best effort" where what was written
+    may be lost on its way. commits: whether `commit` does anything; where it does not, a writer
+    that has left the run has nothing to do any more, and nobody is asked to roll it back.
     """
 
     rolls_back: bool = False
+    delivery: Delivery = "at least once"
+    commits: bool = True
     takes_bytes: ClassVar[bool] = True
     single_writer: bool = True
     header: bytes = b""
@@ -177,16 +204,23 @@ class Sink:
         raise NotImplementedError(f"{type(self).__name__} has no method `write`")
 
     def flush(self) -> None:
-        """Everything written so far is out of this process when this returns."""
+        """Everything written so far is out of this process when this returns. Runs without
+        checkpoints call it at their end: then all is there, committed or not.
+        """
 
     def prepare(self) -> Any:
-        """A checkpoint: flush, and return what `rollback` will need (plain data, for JSON)."""
+        """A checkpoint: flush, and return what `rollback` will need (plain data, for JSON).
+
+        Raises ConnectorError where the output is no longer as this writer has left it.
+        """
         self.flush()
         return None
 
     def sync(self) -> None:
         """Make all that was written before the last `prepare` durable. Called on another thread,
-        while writing goes on. Raises OSError where that fails: then the checkpoint does.
+        while writing goes on. Raises ConnectorError or OSError where that fails. What was written
+        may be gone then, whatever a second try would say: Roo has nothing more prepared, synced or
+        committed by this writer, and the next attempt goes back to the checkpoint.
         """
 
     def commit(self, noted: Any) -> None:
@@ -196,7 +230,10 @@ class Sink:
         """Right after `open`: undo what was written after `noted`; None: everything of this run."""
 
     def close(self) -> None:
-        """Flush and let go of everything."""
+        """Let go of everything, after the last `commit` or `flush`, or in a run that fails. What
+        waits for its commit is not published. Raises ConnectorError where what is there is not
+        what was written, or can't be made durable.
+        """
 
 
 class Decoder:
@@ -220,6 +257,22 @@ class Decoder:
     def finish(self) -> tuple[list[Any], list[Failure]]:
         """The stream has ended: whatever is left, as a last frame."""
         raise NotImplementedError
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has still to see how the stream begins (a row of column names), without which
+        the rest can't be read.
+        """
+        return False
+
+    def memory(self) -> Any:
+        """What it has learnt from all frames so far, without an unfinished one: plain data, for
+        JSON. None: nothing.
+        """
+        return None
+
+    def remember(self, memory: Any) -> None:
+        """Before anything is fed: what comes follows the frames that taught another one this."""
 
 
 class Encoder:

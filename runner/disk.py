@@ -8,6 +8,7 @@ own in their place (`stand_in`), so what it runs is what ships. Callers name the
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,15 +29,22 @@ replace = os.replace
 unlink = os.unlink
 listdir = os.listdir
 makedirs = os.makedirs
+fchmod = os.fchmod
+fchown = os.fchown
+realpath = os.path.realpath
 copy_file_range = getattr(os, "copy_file_range", None)
 """None where the system has none."""
 
 CALLS = (
     "open", "close", "read", "pread", "write", "pwrite", "lseek", "fsync", "ftruncate", "fstat",
-    "stat", "replace", "unlink", "listdir", "makedirs", "copy_file_range",
+    "stat", "replace", "unlink", "listdir", "makedirs", "fchmod", "fchown", "realpath",
+    "copy_file_range",
 )  # fmt: skip
 
 CHUNK_BYTES = 1 << 20
+
+CANT_COPY = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ETXTBSY)
+"""What a file system says that can't copy by itself."""
 
 
 @contextlib.contextmanager
@@ -68,6 +76,48 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[write(fd, view) :]
+
+
+def pread_all(fd: int, size_bytes: int, place: int) -> bytes:
+    """The bytes from a place on, fewer only where the file ends before. Raises OSError."""
+    parts = []
+    while size_bytes and (data := pread(fd, min(size_bytes, CHUNK_BYTES), place)):
+        parts.append(data)
+        place += len(data)
+        size_bytes -= len(data)
+    return b"".join(parts)
+
+
+def pwrite_all(fd: int, data: bytes | memoryview, place: int) -> None:
+    """Write everything at a place. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        written = pwrite(fd, view, place)
+        place += written
+        view = view[written:]
+
+
+def copy(from_fd: int, to_fd: int, size_bytes: int) -> None:
+    """The first bytes of one file to the same place of another, which does not append: by sharing
+    them where the file system can. Raises OSError, also where there are fewer.
+    """
+    place = 0
+    while copy_file_range is not None and place < size_bytes:
+        try:
+            copied = copy_file_range(from_fd, to_fd, size_bytes - place, place, place)
+        except OSError as error:
+            if error.errno not in CANT_COPY:
+                raise
+            break
+        if not copied:
+            break
+        place += copied
+    while place < size_bytes:
+        data = pread(from_fd, min(size_bytes - place, CHUNK_BYTES), place)
+        if not data:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        pwrite_all(to_fd, data, place)
+        place += len(data)
 
 
 def sync_folder(path: str | Path) -> None:

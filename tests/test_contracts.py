@@ -71,16 +71,46 @@ def read(file: Path) -> bytes:
     return file.read_bytes() if file.exists() else b""
 
 
+def replace(folder: Path) -> None:
+    """As an editor does."""
+    out = folder / "sub" / "out"
+    (folder / "new").write_bytes(out.read_bytes()[:-1] + b"!")
+    (folder / "new").rename(out)
+
+
+def link(folder: Path) -> None:
+    (folder / "sub" / "out").unlink()
+    (folder / "other").touch()
+    (folder / "sub" / "out").symlink_to(folder / "other")
+
+
+def append(folder: Path) -> None:
+    with (folder / "sub" / "out").open("ab") as out:
+        out.write(b"foreign\n")
+
+
+SPOILS = [
+    lambda folder: (folder / "sub" / "out").unlink(),
+    replace,
+    link,
+    append,
+    lambda folder: os.truncate(folder / "sub" / "out", 0),
+    lambda folder: (folder / "sub").rename(folder / "elsewhere"),
+]
+
+
 @pytest.mark.parametrize(("mode", "header"), [("overwrite", b"names\n"), ("append", b"")])
 @pytest.mark.parametrize("visibility", ["immediate", "committed"])
 def test_the_file_sink(visibility: str, mode: str, header: bytes) -> None:
     check_sink(
         lambda folder: connectors.sink(
-            "file", {"path": str(folder / "out"), "visibility": visibility, "mode": mode}
+            "file", {"path": str(folder / "sub" / "out"), "visibility": visibility, "mode": mode}
         ),
-        lambda folder: read(folder / "out"),
+        lambda folder: read(folder / "sub" / "out"),
         header=header,
         shows_committed_only=visibility == "committed",
+        fences=mode == "overwrite",
+        spoils=SPOILS,
     )
 
 

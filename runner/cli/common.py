@@ -15,7 +15,7 @@ from roo.api import ConnectorError, Split
 from roo.core.changes import WORKERS_MAX
 from roo.plan.build import check, make
 from roo.plan.model import Plan
-from roo.plan.promises import Promise, promises
+from roo.plan.promises import Promise, delivery_of, promises
 from roo.plan.resolve import problem, raised_at
 from roo.spec.findings import Finding, InvalidPipeline
 from roo.spec.load import load
@@ -203,8 +203,8 @@ def promises_of(plan: Plan, *, kept: bool) -> list[Promise]:
     from roo.runtime.outlets import make_sink, make_source
 
     rewindable = {s.name: make_source(s).rewindable for s in plan.spec.sources}
-    return promises(plan, rewindable, {s.name: make_sink(s).rolls_back for s in plan.spec.sinks},
-                    kept=kept)  # fmt: skip
+    delivery = {s.name: delivery_of(make_sink(s)) for s in plan.spec.sinks}
+    return promises(plan, rewindable, delivery, kept=kept)
 
 
 @contextmanager

@@ -115,7 +115,8 @@ class RowFrames(Frames):
     def _add(self, line: bytes) -> bytes | None:
         """The row that a line completes."""
         if not self._row:
-            if b'"' not in line or self._whole(line if self.clean else line.removeprefix(BOM)):
+            first = not self.clean and not self.goes_on
+            if b'"' not in line or self._whole(line.removeprefix(BOM) if first else line):
                 return line
             self._row.append(line)
             return None
@@ -142,6 +143,19 @@ class CsvDecoder(TextDecoder):
         self._delimiter = delimiter
         # One limit for the process; ours is already on the whole row.
         csv.field_size_limit(max(csv.field_size_limit(), frames.max_frame_bytes))
+
+    @property
+    def learns(self) -> bool:
+        return self._header or super().learns
+
+    def memory(self) -> Any:
+        """The names of the columns; None in their place: the header is still to come."""
+        return {"columns": None if self._header else self._columns} if self._begun else None
+
+    def remember(self, memory: Any) -> None:
+        super().remember(memory)
+        if memory is not None and memory["columns"] is not None:
+            self._header, self._columns = False, list(memory["columns"])
 
     def decode(self, frames: list[bytes]) -> tuple[list[Any], list[Failure]]:
         frames = self.without_mark(frames)

@@ -20,6 +20,17 @@ class TextDecoder(FrameDecoder):
     def __init__(self, frames: Frames) -> None:
         super().__init__(frames)
         self._lines = frames if isinstance(frames, LineFrames) else None
+        self._begun = False  # whether a frame came already
+
+    @property
+    def learns(self) -> bool:
+        return not self._begun
+
+    def memory(self) -> Any:
+        return {} if self._begun else None
+
+    def remember(self, memory: Any) -> None:
+        self._begun = self.frames.goes_on = memory is not None
 
     def bulk(self, text: str) -> list[Any]:
         """The messages of all lines of a text. May raise anything: then each goes by itself."""
@@ -33,7 +44,8 @@ class TextDecoder(FrameDecoder):
         self.pending_bytes = lines.fed - lines.clean
         if block is None:
             return [], []
-        if not lines.start and block.startswith(BOM):
+        self._begun = True
+        if lines.at_start and block.startswith(BOM):
             return self.decode(block.split(b"\n"))
         try:
             messages = self.bulk(block.decode())
@@ -47,7 +59,8 @@ class TextDecoder(FrameDecoder):
 
     def without_mark(self, frames: list[bytes]) -> list[bytes]:
         """Frames without the byte order mark, if they begin the stream with one."""
-        if self.frames.start or not frames or not frames[0].startswith(BOM):
+        self._begun = self._begun or bool(frames)
+        if not self.frames.at_start or not frames or not frames[0].startswith(BOM):
             return frames
         if isinstance(self.frames, PrefixFrames):
             return frames

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from roo.api import Codec, Read
+from roo.connectors.file_known import Known, OpenFile
 from roo.connectors.file_reading import FileReader, failed, shorter
 
 PACKED_BYTES = 1024
 """What goes to the zstd library at once: it can't be told how much may come out."""
 
 
-class _Unpacked(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+class Unpacked(Protocol):
+    """The content of a packed file."""
+
+    def read(self, size: int, /) -> bytes:
+        """About so many bytes; b"" at the end."""
 
 
 class PackedReader(FileReader):
@@ -22,15 +27,23 @@ class PackedReader(FileReader):
     A file that ends in the middle of its packing is an error, and so is anything behind it.
     """
 
-    def __init__(self, path: Path, packing: str, offset: int | None, codec: Codec) -> None:
-        super().__init__(codec, offset or 0)
+    def __init__(
+        self, path: Path, packing: str, offset: int | None, codec: Codec, memory: Any
+    ) -> None:
+        super().__init__(codec)
+        self._begin(offset or 0, memory["decoder"] if memory is not None else None)
         self._path = path
         self._packed_bytes = 0
+        self._known_bytes = 0  # so many are compared where they are more than were read here
         try:
-            self._raw: BinaryIO = path.open("rb")
+            self._raw = OpenFile(path)
+            if (known := Known.of(memory)) is not None:
+                known.check(self._raw)
+                self._known_bytes = known.bytes
         except OSError as error:
             raise failed(path, error) from error
-        self._file = _unpacked(self._raw, packing)
+        self._buffer = BufferedReader(self._raw)
+        self._file = unpacked(self._buffer, packing)
         self._skip_bytes = offset or 0
 
     def read(self) -> Read | None:
@@ -46,8 +59,14 @@ class PackedReader(FileReader):
         if self._skip_bytes:
             data = data[self._skip_bytes :]
             self._skip_bytes = 0
-        before, self._packed_bytes = self._packed_bytes, self._raw.tell()
+        before, self._packed_bytes = self._packed_bytes, self._buffer.tell()
         return self._decode(data, self._packed_bytes - before, end=not data)
+
+    def _known(self) -> Known | None:
+        try:
+            return Known.at(self._raw, max(self._packed_bytes, self._known_bytes))
+        except OSError as error:
+            raise failed(self._path, error) from error
 
     def close(self) -> None:
         self._raw.close()
@@ -86,7 +105,10 @@ class _Zstd:
         return b"".join(parts)
 
 
-def _unpacked(raw: BinaryIO, packing: str) -> _Unpacked:
+def unpacked(raw: BinaryIO, packing: str) -> Unpacked:
+    """The content of a packed file, whose `read` raises an error of its library's own for what is
+    not whole.
+    """
     if packing == "gzip":
         import gzip
 

@@ -8,15 +8,20 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from roo import disk
 from roo.api import ConnectorError, Context, Sink
+from roo.connectors.file_writer import MEND_HINT, Writer
 from roo.connectors.writing import write_all
 
+if TYPE_CHECKING:
+    from roo.connectors.file_committed import Committed
+
 WORKER = "{worker}"
-MODE = 0o666
 
 _HINTS = {
+    errno.ENOENT: "its folder is gone: let nothing else touch it while a run writes to it",
     errno.ENOSPC: "the disk is full: free some space, or write elsewhere",
     errno.EDQUOT: "the quota is used up: free some space, or write elsewhere",
     errno.EACCES: "see the owner and mode of the file and its folder, or write elsewhere",
@@ -32,17 +37,28 @@ class FileSink(Sink):
     or committed.
 
     With `{worker}` in the path each worker writes a file of its own, else one writes for all.
-    Exactly once: after a crash the file is as the checkpoint found it. (A pipe or device is not.)
+    Exactly once: after a crash the file is as the checkpoint found it. While a run writes to it the
+    file is the run's: where somebody else removes, replaces, cuts or writes it, the run fails. (A
+    pipe or device is best effort: what its reader has not read in time is gone with the pipe.)
     """
+
+    delivery = "best effort"
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)
         self._path = str(options["path"])
-        self._committed = options.get("visibility", "immediate") == "committed"
+        self._committed = self.commits = options.get("visibility", "immediate") == "committed"
         self.single_writer = WORKER not in self._path
-        # os.path: what may not be looked at is no error here, `check` says it.
-        self.rolls_back = os.path.isfile(self._path) or not os.path.exists(self._path)  # noqa: PTH110, PTH113
+        self.rolls_back = self._may_be_plain()
         self._output: Output | None = None
+
+    def _may_be_plain(self) -> bool:
+        try:
+            return stat.S_ISREG(disk.stat(self._path).st_mode)
+        except FileNotFoundError:
+            return True
+        except OSError:  # what may not be looked at is no error here, `check` says it
+            return True
 
     def check(self) -> None:
         """Whether the file could be opened, without making or changing anything."""
@@ -65,23 +81,24 @@ class FileSink(Sink):
 
     def open(self, context: Context) -> None:
         self._path = self._path.replace(WORKER, str(context.worker))
-        append = self.options.get("mode", "overwrite") == "append"
-        how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-        if not append and not context.resumes:
-            how |= os.O_TRUNC
         with self._errors():
-            path = Path(self._path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not self._committed:
-                fd = os.open(path, how | os.O_APPEND, MODE)
-                self._output = Direct(path, fd, self.header)
+            disk.makedirs(Path(self._path).parent, exist_ok=True)
+            if not self._may_be_plain():
+                if self._committed and not Path(self._path).is_dir():
+                    raise _no_file(self._path)
+                self._output = Stream(self._path, self.header)
                 return
-            from roo.connectors.file_committed import Committed
+            append = self.options.get("mode", "overwrite") == "append"
+            output: Direct | Committed
+            if self._committed:
+                from roo.connectors.file_committed import Committed
 
-            if path.exists() and not (path.is_file() or path.is_dir()):
-                raise _no_file(self._path)
-            fd = os.open(path, how, MODE)
-            self._output = Committed(path, fd, self.header, append=append, resumes=context.resumes)
+                output = Committed(self._path, self.header, context, append=append)
+            else:
+                output = Direct(self._path, self.header, context, append=append)
+            if not context.resumes:
+                output.begin()
+            self._output = output
 
     def write(self, data: Any) -> None:
         with self._errors():
@@ -96,7 +113,8 @@ class FileSink(Sink):
             return self._opened.prepare()
 
     def sync(self) -> None:
-        self._opened.sync()
+        with self._errors():
+            self._opened.sync()
 
     def commit(self, noted: Any) -> None:
         with self._errors():
@@ -107,10 +125,14 @@ class FileSink(Sink):
             self._opened.rollback(noted)
 
     def close(self) -> None:
-        if self._output is not None:
-            with self._errors():
-                self._output.close()
-            self._output = None
+        output, self._output = self._output, None
+        if output is None:
+            return
+        with self._errors():
+            try:
+                output.finish()
+            finally:
+                output.let_go()
 
     @property
     def _opened(self) -> Output:
@@ -132,7 +154,9 @@ class FileSink(Sink):
 
 
 class Output(Protocol):
-    """How an open file is written; the methods are those of `Sink`, and raise OSError."""
+    """How an open file is written; the methods are those of `Sink`, and raise OSError. finish: all
+    was written, and is there and durable. let_go: of the descriptors.
+    """
 
     def write(self, data: Any) -> None: ...
     def flush(self) -> None: ...
@@ -140,25 +164,17 @@ class Output(Protocol):
     def sync(self) -> None: ...
     def commit(self, noted: Any) -> None: ...
     def rollback(self, noted: Any) -> None: ...
-    def close(self) -> None: ...
+    def finish(self) -> None: ...
+    def let_go(self) -> None: ...
 
 
-class Direct:
-    """`visibility: immediate`. A pipe or device will do as well: what it is given is gone."""
+class Stream:
+    """A pipe or device: what it is given is gone."""
 
-    def __init__(self, path: Path, fd: int, header: bytes) -> None:
+    def __init__(self, path: str, header: bytes) -> None:
         self._path = path
-        self._fd = fd
-        self._header = header
-        self._begin()
-
-    def _begin(self) -> None:
-        """A file that is empty begins with its header."""
-        if self._header and not os.fstat(self._fd).st_size:
-            write_all(self._fd, self._header)
-
-    def _regular(self) -> bool:
-        return stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._fd = disk.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self.write(header)
 
     def write(self, data: Any) -> None:
         write_all(self._fd, data)
@@ -167,28 +183,66 @@ class Direct:
         """Nothing is held back."""
 
     def prepare(self) -> Any:
-        return {"size_bytes": os.fstat(self._fd).st_size} if self._regular() else None
+        return None
 
     def sync(self) -> None:
-        if self._regular():
-            os.fsync(self._fd)
+        """There is nothing to sync."""
 
     def commit(self, noted: Any) -> None:
         """Everything is where it belongs already."""
 
     def rollback(self, noted: Any) -> None:
-        if not self._regular():
-            return
-        size_bytes = noted["size_bytes"] if noted else 0
-        there = os.fstat(self._fd).st_size
-        if there < size_bytes:
-            what = f"{self._path} has {there} bytes, and had {size_bytes} at the checkpoint"
+        if noted is not None:
+            what = f"{self._path} is no plain file any more, as it was at the checkpoint"
             raise ConnectorError(what, "put the file back, or start over with --fresh")
-        os.ftruncate(self._fd, size_bytes)
-        self._begin()
 
-    def close(self) -> None:
-        os.close(self._fd)
+    def finish(self) -> None:
+        """Everything is where it belongs already."""
+
+    def let_go(self) -> None:
+        disk.close(self._fd)
+
+
+class Direct(Writer):
+    """`visibility: immediate`: what is written is in the file, and cut off again after a crash."""
+
+    flags = os.O_APPEND  # into a file that somebody has cut it leaves no gap: that would look whole
+
+    def write(self, data: Any) -> None:
+        disk.write_all(self._fd, data)
+        self._written.add(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def prepare(self) -> Any:
+        self._look()
+        return self.note()
+
+    def _look(self) -> None:
+        written = self._written
+        self.look(written.size_bytes)
+        start = written.size_bytes - len(written.tail)
+        if disk.pread_all(self._fd, len(written.tail), start) != written.tail:
+            what = f"{self._said} does not end with what this run has written"
+            raise ConnectorError(f"{what}: something else writes", MEND_HINT)
+
+    def sync(self) -> None:
+        disk.fsync(self._fd)
+        self.sync_names()
+
+    def commit(self, noted: Any) -> None:
+        """Everything is where it belongs already."""
+
+    def rollback(self, noted: Any) -> None:
+        there = self.find()
+        if noted is not None:
+            self.check(noted, there, self.read)
+        self.take_over(noted["size_bytes"] if noted is not None else 0)
+
+    def finish(self) -> None:
+        self._look()
+        self.sync()
 
 
 def _need_write(path: Path) -> None:

@@ -9,21 +9,22 @@ end is whole. Every line is in exactly one range, wherever the cuts fall.
 from __future__ import annotations
 
 import glob
-import os
 import stat
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from roo import disk
 from roo.api import BATCH_BYTES, Codec, ConnectorError, Context, Read, Reader, Source, Split
-from roo.connectors.file_reading import FileReader, failed, shorter
-
-PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+from roo.connectors.file_known import Known, OpenFile, Trail, is_regular, stat_of
+from roo.connectors.file_reading import PACKED, FileReader, failed, learn, shorter
 
 
 class FileSource(Source):
-    """Options: path, follow (False), splits (1), compression (auto | none | gzip | zstd | bz2)."""
+    """Options: path, follow (False), rotate_wait_s (1), splits (1), compression (auto | none | gzip
+    | zstd | bz2).
+    """
 
     rewindable = True
 
@@ -37,13 +38,13 @@ class FileSource(Source):
         """Every file is there and can be read."""
         paths = self._paths()
         if not paths:
-            what = "is an empty folder" if Path(self._path).is_dir() else "matches no file"
+            what = "is an empty folder" if _is_folder(Path(self._path)) else "matches no file"
             raise ConnectorError(f"{self._path} {what}", "check the path")
         if self._count > 1 and (len(paths) > 1 or self._packing(paths[0])):
             what = f"{self._path} is not one plain file, so `splits` can't cut it"
             raise ConnectorError(what, "leave `splits` out: each file is a split already")
         for path in paths:
-            if self._follow and not path.exists():
+            if self._follow and stat_of(path) is None:
                 continue
             _readable(path)
 
@@ -67,23 +68,25 @@ class FileSource(Source):
         if self._follow:
             from roo.connectors.file_follow import FollowReader
 
-            return FollowReader(path, offset, codec)
+            wait_s = float(self.options.get("rotate_wait_s", 1.0))
+            return FollowReader(path, offset, codec, context, wait_s)
         packing = self._packing(path)
         if packing:
             from roo.connectors.file_packed import PackedReader
 
-            return PackedReader(path, packing, offset, codec)
+            return PackedReader(path, packing, offset, codec, context.memory)
         start, end = split.options.get("start", 0), split.options.get("end")
-        return RangeReader(path, start, end, offset, codec)
+        return RangeReader(path, start, end, offset, codec, context.memory)
 
     def _paths(self) -> list[Path]:
         path = Path(self._path)
         try:
-            if path.is_dir():
-                return sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
-            if glob.has_magic(self._path) and not path.exists():
-                found = glob.glob(self._path, recursive=True)  # noqa: PTH207, takes absolute ones
-                return sorted(path for path in map(Path, found) if path.is_file())
+            if _is_folder(path):
+                found = [path / name for name in disk.listdir(path) if name[0] != "."]
+                return sorted(filter(_is_file, found))
+            if glob.has_magic(self._path) and stat_of(path) is None:
+                names = glob.glob(self._path, recursive=True)  # noqa: PTH207, takes absolute ones
+                return sorted(filter(_is_file, map(Path, names)))
         except OSError as error:
             raise failed(path, error) from error
         return [path]
@@ -99,21 +102,36 @@ class RangeReader(FileReader):
     """The lines that begin in [start, end) of a plain file; end None: to its end."""
 
     def __init__(
-        self, path: Path, start: int, end: int | None, offset: int | None, codec: Codec
+        self,
+        path: Path,
+        start: int,
+        end: int | None,
+        offset: int | None,
+        codec: Codec,
+        memory: Any,
     ) -> None:
+        super().__init__(codec)
         self._path = path
         self._end = end
         try:
-            self._file: BinaryIO = path.open("rb", buffering=0)
+            self._file = OpenFile(path)
+            self._regular = is_regular(self._file.facts)
+            if (known := Known.of(memory)) is not None:
+                known.check(self._file)
+            learnt = memory["decoder"] if memory is not None and offset is not None else None
             begin = _first_line(self._file, start) if offset is None else offset
-            facts = os.fstat(self._file.fileno())
+            if begin and learnt is None:
+                learnt, learnt_bytes = learn(self._file, codec)
+                begin = max(begin, learnt_bytes)
+            if self._regular:
+                self._check_size(begin)
+                self._trail = Trail(self._file, begin)
+            if begin:
+                self._file.seek(begin)
         except OSError as error:
             raise failed(path, error) from error
-        if stat.S_ISREG(facts.st_mode) and facts.st_size < begin:
-            raise shorter(path, facts.st_size, begin)
-        self._file.seek(begin)
         self.skipped_bytes = begin - start
-        super().__init__(codec, begin)
+        self._begin(begin, learnt)
 
     def read(self) -> Read | None:
         try:
@@ -123,6 +141,10 @@ class RangeReader(FileReader):
 
     def _read(self) -> Read:
         data = self._file.read(self.batch_bytes)
+        if self._regular:
+            if not data:
+                self._check_size(self._fed)
+            self._trail.add(data)
         if self._end is None or not data:
             return self._decode(data, len(data), end=not data)
         left = self._end - self._fed
@@ -137,17 +159,35 @@ class RangeReader(FileReader):
         ours = min(max(left, 0), len(data))
         return self._decode(data, ours, end=bool(stop) or not data)
 
+    def _check_size(self, read_bytes: int) -> None:
+        """Raise ConnectorError for a file that has been cut."""
+        size_bytes = self._file.facts.st_size
+        if size_bytes < read_bytes:
+            raise shorter(self._path, size_bytes, read_bytes)
+        if size_bytes < (self._end or 0):
+            what = f"{self._path} has {size_bytes} bytes, and is read up to byte {self._end}"
+            raise ConnectorError(what, "put the file back, or start over with --fresh")
+
+    def _known(self) -> Known | None:
+        if not self._regular:
+            return None
+        known = self._trail.known()
+        try:
+            known.check(self._file)
+        except OSError as error:
+            raise failed(self._path, error) from error
+        return known
+
     def close(self) -> None:
         self._file.close()
 
 
-def _first_line(file: BinaryIO, start: int) -> int:
+def _first_line(file: OpenFile, start: int) -> int:
     """Offset of the first line that begins at or after `start`."""
     if start == 0:
         return 0
     place = start - 1
-    file.seek(place)
-    while data := file.read(BATCH_BYTES):
+    while data := file.part(place, place + BATCH_BYTES):
         end = data.find(b"\n")
         if end >= 0:
             return place + end + 1
@@ -157,19 +197,30 @@ def _first_line(file: BinaryIO, start: int) -> int:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return disk.stat(path).st_size
     except OSError:
         return 0
+
+
+def _is_folder(path: Path) -> bool:
+    facts = stat_of(path)
+    return facts is not None and stat.S_ISDIR(facts.st_mode)
+
+
+def _is_file(path: Path) -> bool:
+    facts = stat_of(path)
+    return facts is not None and is_regular(facts)
 
 
 def _readable(path: Path) -> None:
     """Raise ConnectorError unless a file can be opened and read from any place."""
     try:
-        mode = path.stat().st_mode
+        mode = disk.stat(path).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):  # opening one would wait for its writer
             what = f"{path} is a pipe or socket, not a file"
             raise ConnectorError(what, f"use `type: stdin`, and run with `< {path}`")
-        with path.open("rb"):
-            pass
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError
+        OpenFile(path).close()
     except OSError as error:
         raise failed(path, error) from error

@@ -29,9 +29,11 @@ class Frames:
 
     start: offset of the first frame of the last call. clean: offset after its last frame. fed:
     bytes seen so far. overhead_bytes: what each frame has around it. All from the stream's start.
+    goes_on: frames that were cut elsewhere came before: offsets count from there.
     """
 
     overhead_bytes = 1
+    goes_on = False
 
     def __init__(self, max_frame_bytes: int) -> None:
         self.start = self.clean = self.fed = 0
@@ -47,6 +49,11 @@ class Frames:
     def finish(self) -> bytes | None:
         """What is left at the end of the stream, if anything."""
         raise NotImplementedError
+
+    @property
+    def at_start(self) -> bool:
+        """Whether the first frame of the last call begins the stream."""
+        return not self.start and not self.goes_on
 
     def _stop(self, offset: int) -> ConnectorError:
         """No way on: the frame at an offset is too large."""

@@ -23,13 +23,15 @@ HEARD_BYTES = 1 << 16
 class TcpSink(Sink):
     """Options: address (HOST:PORT), retry_for_s (60).
 
-    At least once: when a connection breaks, the batch that was being sent is sent again from its
-    first message over the next one; what the broken one had swallowed of earlier batches is lost
-    with it. A peer that closes its side is taken to be gone; what it says is not listened to. One
-    that does not read holds the run up for as long as its connection lives.
+    Best effort: when a connection breaks, the batch that was being sent is sent again from its
+    first message over the next one; what the broken one had taken of earlier batches, and its peer
+    had not read, is lost with it: nobody acknowledges anything here. A peer that closes its side is
+    taken to be gone; what it says is not listened to. One that does not read holds the run up for
+    as long as its connection lives.
     """
 
     single_writer = False
+    delivery = "best effort"
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)

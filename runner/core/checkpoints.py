@@ -12,14 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from roo.core.placement import Placement
+from roo.core.position import START, Position
 from roo.core.table import RING, Table
 
 SINGLE = "single"
 """Under which a sink with a single writer is noted, whichever worker that is."""
-
-AT_START = 0
-"""The number of the first manifest of a pipeline, written before the first message."""
-
 
 # What a worker reports
 
@@ -45,16 +42,6 @@ class StatePart(NamedTuple):
     keys_hash: int = 0
 
 
-class SplitStand(NamedTuple):
-    """Where a split stood at a cut: the offset after the last message read (None: before the
-    first), whether it was read to its end, and what else its reader needs to go on from there.
-    """
-
-    offset: int | None
-    ended: bool
-    memory: Any = None
-
-
 class Part(NamedTuple):
     """One worker's part of a checkpoint. splits: by index. sinks: what each open writer noted.
     error: why a snapshot could not be written, or "". sink_error: why a sink could not be made
@@ -62,7 +49,7 @@ class Part(NamedTuple):
     """
 
     barrier: int
-    splits: Mapping[int, SplitStand]
+    splits: Mapping[int, Position]
     sinks: Mapping[str, Any]
     states: Mapping[str, StatePart]
     by_pickle: tuple[str, ...] = ()
@@ -75,7 +62,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitPosition:
-    """Where a split of a source stood, and what it is: see `SplitStand`."""
+    """A split of a source, and where it stood: what `api.Split` has, and a `Position`."""
 
     source: str
     name: str
@@ -84,6 +71,11 @@ class SplitPosition:
     offset: int | None
     ended: bool
     memory: Any = None
+
+    @property
+    def position(self) -> Position:
+        """Where it stood."""
+        return Position(self.offset, self.ended, self.memory)
 
 
 @dataclass(frozen=True)
@@ -177,7 +169,11 @@ class Pipeline:
 
 
 def first_manifest(
-    pipeline: Pipeline, place: Placement, opened: Mapping[int, Mapping[str, Any]], written_at: str
+    pipeline: Pipeline,
+    place: Placement,
+    number: int,
+    opened: Mapping[int, Mapping[str, Any]],
+    written_at: str,
 ) -> Manifest:
     """The one before the first message. opened: by worker and sink what open writers noted.
 
@@ -185,7 +181,7 @@ def first_manifest(
     content, nor a folder that has lost its manifests from one that never had any.
     """
     return Manifest(
-        AT_START, pipeline.name, pipeline.fingerprint, pipeline.shape, written_at,
+        number, pipeline.name, pipeline.fingerprint, pipeline.shape, written_at,
         len(place.workers), place.table, _positions(pipeline, {}), (), pipeline.state_versions,
         _by_sink(pipeline, opened),
     )  # fmt: skip
@@ -231,7 +227,7 @@ def next_manifest(
     _need(len(barriers) == 1, f"parts of several barriers: {sorted(barriers)}")
     number = barriers.pop()
     _need(number > before.checkpoint, f"barrier {number} after checkpoint {before.checkpoint}")
-    stands: dict[int, SplitStand] = {}
+    stands: dict[int, Position] = {}
     for worker, part in parts.items():
         for split, stand in part.splits.items():
             _need(split not in stands, f"split {split} is read by worker {worker} and another one")
@@ -315,9 +311,9 @@ def _by_sink(
     return found
 
 
-def _positions(pipeline: Pipeline, stands: Mapping[int, SplitStand]) -> tuple[SplitPosition, ...]:
+def _positions(pipeline: Pipeline, stands: Mapping[int, Position]) -> tuple[SplitPosition, ...]:
     return tuple(
-        SplitPosition(*split, *stands.get(index, SplitStand(None, False)))
+        SplitPosition(*split, *stands.get(index, START))
         for index, split in sorted(pipeline.splits.items())
     )
 

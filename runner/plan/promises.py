@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from roo.api import Sink
 from roo.plan.model import Plan
 
 
@@ -12,7 +13,8 @@ class Promise(NamedTuple):
     """What holds on the ways from one source to one sink, `kill -9` or not.
 
     state: exactly once | at most once | none (no state on the way) | lost in a crash.
-    output: exactly once | at least once | at most once | lost in a crash.
+    output: exactly once | at least once | at most once | best effort (lost with a connection that
+    breaks, for instance) | lost in a crash.
     """
 
     source: str
@@ -22,11 +24,11 @@ class Promise(NamedTuple):
 
 
 def promises(
-    plan: Plan, rewindable: Mapping[str, bool], rolls_back: Mapping[str, bool], *, kept: bool
+    plan: Plan, rewindable: Mapping[str, bool], delivery: Mapping[str, str], *, kept: bool
 ) -> list[Promise]:
     """One for each source and each sink that it leads to, in the order of the file.
 
-    rewindable: by source; rolls_back: by sink (`api.Sink.rolls_back`). kept: whether there are
+    rewindable: by source; delivery: by sink, as `delivery_of` gives it. kept: whether there are
     checkpoints.
     """
     found = []
@@ -37,9 +39,14 @@ def promises(
             if sink.name in reached:
                 found.append(
                     _promise(source.name, sink.name, kept=kept, keeps_state=keeps,
-                             rewinds=rewindable[source.name], rolls_back=rolls_back[sink.name])
+                             rewinds=rewindable[source.name], delivery=delivery[sink.name])
                 )  # fmt: skip
     return found
+
+
+def delivery_of(sink: Sink) -> str:
+    """What a sink promises of what it is given: exactly once | at least once | best effort."""
+    return "exactly once" if sink.rolls_back else sink.delivery
 
 
 def say(promise: Promise) -> str:
@@ -49,15 +56,16 @@ def say(promise: Promise) -> str:
 
 
 def _promise(
-    source: str, sink: str, *, kept: bool, keeps_state: bool, rewinds: bool, rolls_back: bool
+    source: str, sink: str, *, kept: bool, keeps_state: bool, rewinds: bool, delivery: str
 ) -> Promise:
     if not kept:
-        return Promise(source, sink, "lost in a crash" if keeps_state else "none",
-                       "lost in a crash")  # fmt: skip
-    # What was read since the last checkpoint is read again, or gone.
-    state = "exactly once" if rewinds else "at most once"
-    again = "exactly once" if rolls_back else "at least once"
-    output = again if rewinds else "at most once"
+        state = output = "lost in a crash"
+    elif rewinds:
+        state, output = "exactly once", delivery
+    else:  # what was read since the last checkpoint is gone
+        state = output = "at most once"
+    if delivery == "best effort":  # whatever becomes of the run
+        output = delivery
     return Promise(source, sink, state if keeps_state else "none", output)
 
 

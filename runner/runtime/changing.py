@@ -103,7 +103,9 @@ class Changing:
         """Of a state, or a sink's writer: what waited for them may run."""
         if self.move is not None and what in self.move.notes:
             outlet = self._outlets[what[1]]
-            outlet.open(replace(self._context, name=what[1], resumes=True))
+            # Whoever wrote it before has closed it, and told so.
+            context = replace(self._context, name=what[1], resumes=True, predecessor_ended=True)
+            outlet.open(context)
             outlet.rollback(self.move.notes.pop(what))
         self._perform(StatesCame(tuple(self._stages_with.get(what, ()))))
 

@@ -97,7 +97,7 @@ class Commits:
         """
         now = clock.utc_now()
         if self.latest is None:
-            self._write(first_manifest(self._pipeline, place, opened, now))
+            self._write(first_manifest(self._pipeline, place, number, opened, now))
         else:
             manifest = with_outputs(self._pipeline, self.latest, number, opened, now)
             if manifest is not None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from roo.api import Split
 from roo.core.placement import Placement
+from roo.core.position import Position
 from roo.plan.model import Plan
 from roo.runtime.suspects import Suspicion
 from roo.runtime.transport import Address
 
 if TYPE_CHECKING:  # most of a checkpoint's code is not needed to start
-    from roo.core.checkpoints import Manifest, Part, SplitStand
+    from roo.core.checkpoints import Manifest, Part
 
 # From a worker
 
@@ -48,7 +49,7 @@ class Passed(NamedTuple):
     barrier: int
     stats: WorkerStats
     part: Part | None
-    splits: dict[int, SplitStand]
+    splits: dict[int, Position]
     counted: WorkerStats | None = None
 
 
@@ -173,7 +174,7 @@ class Barrier(NamedTuple):
 class Splits(NamedTuple):
     """After a change: the splits that come to this worker, and where they stand."""
 
-    stands: dict[int, SplitStand]
+    positions: dict[int, Position]
 
 
 class Left(NamedTuple):

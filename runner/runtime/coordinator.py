@@ -40,7 +40,7 @@ from roo.status import View
 from roo.status.snapshot import Summary
 
 if TYPE_CHECKING:
-    from roo.core.checkpoints import SplitStand
+    from roo.core.position import Position
     from roo.runtime.commits import Commits
 
 LOOK_EVERY_MS = 250
@@ -190,7 +190,7 @@ class Coordinator:
             self._host_exited,
         )
         self._joining: core.Start | None = None
-        self._stands: dict[int, SplitStand] = {}
+        self._positions: dict[int, Position] = {}
         self._moves: list[control.MovedIn] = []
         self._change_began_s = 0.0
         self._restart_at_s: float | None = None
@@ -384,7 +384,7 @@ class Coordinator:
                 self._tally.report(stats)
                 if counted is not None:
                     self._tally.cut(counted)
-                self._stands |= splits
+                self._positions |= splits
                 if self._commits is not None and part is not None:
                     self._commits.take(self._core.attempt, worker, part)
                 self._handle(core.BarrierReported(worker, barrier))
@@ -508,7 +508,7 @@ class Coordinator:
         before, after = self._core.placement, effect.after
         if self._commits is not None:
             self._commits.open(self._core.attempt, effect.barrier, before, after or before)
-        self._stands.clear()
+        self._positions.clear()
         self._moves.clear()
         joins = set(after.workers).difference(before.workers) if after is not None else set()
         addresses = self._members.addresses(sorted(joins))
@@ -581,8 +581,8 @@ class Coordinator:
         before = self._core.placement
         for worker in after.workers:
             new = set(after.splits_of(worker)).difference(before.splits_of(worker))
-            stands = {split: self._stands[split] for split in sorted(new)}
-            self._send(worker, control.Splits(stands))
+            positions = {split: self._positions[split] for split in sorted(new)}
+            self._send(worker, control.Splits(positions))
 
     def _dismiss(self, workers: tuple[int, ...], why: str) -> None:
         if why:  # which has been said

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roo.core.checkpoints import Manifest, Part, SplitStand
+from roo.core.checkpoints import Manifest, Part
+from roo.core.position import Position
 from roo.runtime.control import WorkerStats
 from roo.runtime.outlets import Outlet
 from roo.runtime.readers import Readers
@@ -56,7 +57,7 @@ class Checkpoint:
         self._readers = readers
         self._stages_of = stages_of
         self._uncut: dict[tuple[str, str], set[int]] = {}
-        self._splits: dict[int, SplitStand] = {}
+        self._splits: dict[int, Position] = {}
         self._noted: dict[str, Any] = {}
         self._passed = self._syncing = False
         self._stats = stats
@@ -130,7 +131,7 @@ class Checkpoint:
         if not self._syncing:
             self._syncing = True
             self._stages.keys_at_once = NO_LIMIT
-            snapshots.sync([outlet.sink for outlet in self._outlets.values()])
+            snapshots.sync(self._outlets.values())
         return snapshots.part(self._splits, self._noted) if snapshots.synced else None
 
     def wait_ms(self) -> float:

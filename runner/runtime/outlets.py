@@ -60,6 +60,7 @@ class Outlet:
         self._failures = failures
         self._latency = latency
         self._open = False
+        self._lost: Exception | None = None
         if self.sink.takes_bytes:
             codec = make_codec(spec.codec)
             self._header = codec.header()
@@ -143,6 +144,20 @@ class Outlet:
             self._ask(partial(check_plain, noted, "what `prepare` returns"))
         return noted
 
+    def sync(self) -> None:
+        """What was prepared is durable when this returns. Called on another thread. Raises what the
+        sink raises: then nobody knows what of it is on the disk, and a second try that succeeds
+        would not tell. So this writer has nothing more to promise, and its next call but `write`
+        raises RunFailure. (What is written meanwhile is cut off again by the next attempt.)
+        """
+        try:
+            if self._lost is None:
+                self.sink.sync()
+        except Exception as error:
+            self._lost = error
+        if self._lost is not None:
+            raise self._lost
+
     def commit(self, noted: Any) -> None:
         """A checkpoint is real. Raises RunFailure."""
         self._ask(partial(self.sink.commit, noted))
@@ -152,8 +167,10 @@ class Outlet:
         self._ask(partial(self.sink.rollback, noted))
 
     def _ask(self, call: Callable[[], Any], data: Any = None) -> Any:
-        """Call the sink. data: what it is given to write."""
+        """Call the sink. data: what it is given to write, which it takes whatever it has lost."""
         try:
+            if self._lost is not None and data is None:
+                raise self._lost
             return call()
         except api.ConnectorError as error:
             raise self._failed(error) from error

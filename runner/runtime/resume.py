@@ -108,6 +108,11 @@ def knows(manifest: Manifest, sink: str, worker: int) -> bool:
     return not {SINGLE, str(worker)}.isdisjoint(manifest.sinks.get(sink, {}))
 
 
+def has_left(manifest: Manifest, worker: int) -> bool:
+    """Whether a worker had left in peace by a checkpoint: what it noted is all it wrote."""
+    return worker not in manifest.table.owners
+
+
 def noted_by(manifest: Manifest, sink: str, worker: int) -> Any:
     """What a writer noted at a checkpoint that knows it."""
     noted = manifest.sinks[sink]

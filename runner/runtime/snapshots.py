@@ -21,7 +21,8 @@ from typing import Any
 from roo import clock
 from roo.checkpoint.blocks import BlockWriter, Group
 from roo.checkpoint.encoding import StateEncoder
-from roo.core.checkpoints import FileInfo, Part, SplitStand, StatePart
+from roo.core.checkpoints import FileInfo, Part, StatePart
+from roo.core.position import Position
 from roo.runtime.failures import RunFailure, shorten
 from roo.runtime.keys_in_turn import (
     SMALL_BYTES,
@@ -209,7 +210,7 @@ class Snapshots:
         """Whether everything is durable (or has failed to become it)."""
         return self._synced.is_set()
 
-    def part(self, splits: dict[int, SplitStand], sinks: dict[str, Any]) -> Part:
+    def part(self, splits: dict[int, Position], sinks: dict[str, Any]) -> Part:
         """What to report. Ends the checkpoint here; `settle` is still to come."""
         assert self._barrier is not None
         self._last = {

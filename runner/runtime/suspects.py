@@ -130,6 +130,7 @@ class Suspects:
     def __init__(self) -> None:
         self.suspicion = Suspicion()
         self._last: Message | None = None
+        self._offsets: dict[int, int] = {}
 
     def take(self, note: Note | None) -> Message | None:
         """A worker is lost. Returns the message that has just been found to be poison."""
@@ -147,11 +148,16 @@ class Suspects:
         return message if caught else None
 
     def committed(self, offsets: dict[int, int | None]) -> None:
-        """A checkpoint is real: what was read before its offsets is over."""
+        """A checkpoint is real: what was read before its offsets is over. So is all that a split
+        has had whose offset is less than before: its reader has gone on to another file.
+        """
+        before = self._offsets
+        self._offsets = {s: offset for s, offset in offsets.items() if offset is not None}
         notes = tuple(
             note
             for note in self.suspicion.notes
-            if (offset := offsets.get(note.split)) is None or offset < note.end
+            if (offset := offsets.get(note.split)) is None
+            or before.get(note.split, 0) <= offset < note.end
         )
         left = {(note.stage, note.split) for note in notes}
         poison = {m for m in self.suspicion.poison if (m.stage, m.split) in left}

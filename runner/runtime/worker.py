@@ -16,7 +16,7 @@ import zmq
 
 from roo import api, clock
 from roo.core.batch import Batch, Header, Kind, Origin, Output
-from roo.core.checkpoints import SplitStand
+from roo.core.position import Position
 from roo.core.worker import (
     Aligned,
     AllSplitsEnded,
@@ -44,6 +44,7 @@ from roo.runtime import control
 from roo.runtime.changing import Changing
 from roo.runtime.failures import PoisonMessage, RunFailure, plain
 from roo.runtime.latency import Histogram
+from roo.runtime.machine import machine
 from roo.runtime.outlets import Outlet, make_sink
 from roo.runtime.outputs import Outputs, unreadable
 from roo.runtime.payload import Keyed
@@ -92,8 +93,8 @@ class Worker:
             s.name: Outlet(s, self.failures, self.latency, stdout_fd) for s in plan.spec.sinks
         }
         resume = assignment.resume
-        offsets = {i: split.offset for i, split in enumerate(resume.splits)} if resume else {}
-        self.readers = Readers(plan, assignment.splits, offsets)
+        stood = {i: s.position for i, s in enumerate(resume.splits)} if resume else {}
+        self.readers = Readers(plan, assignment.splits, stood)
         # Exchanges to a sink's stage carry encoded bytes, the others keys and messages.
         self._sink_at = {
             s.index: s.entries[0] for s in plan.stages if plan.sink(s.entries[0]) is not None
@@ -117,7 +118,9 @@ class Worker:
         )
         self._keyed = {e.index: e.to_stage not in self._sink_at for e in plan.exchanges}
         self._context = api.Context(
-            plan.spec.name, "", assignment.worker, len(place.workers), self._log
+            plan.spec.name, "", assignment.worker, len(place.workers), self._log,
+            attempt=assignment.attempt, predecessor_ended=assignment.predecessor_ended,
+            machine=machine(),
         )  # fmt: skip
         self.changing = Changing(
             self.worker, self.stages, self._stages_with, self.outlets, self.readers,
@@ -126,7 +129,7 @@ class Worker:
         self._outputs = Outputs(
             plan, self.worker, self.stages, self.outlets, self._sink_at, self.changing
         )
-        self._positions: dict[int, SplitStand] = {}
+        self._positions: dict[int, Position] = {}
         self._turns = Turns()
         self._is_last = False  # the barrier that was opened last: nothing is read after it
         self._obey_at_s = 0.0
@@ -204,7 +207,7 @@ class Worker:
 
     def _roll_back_the_gone(self, resume: Manifest) -> None:
         """Files of workers that this run has had, or the one before it, and has no more."""
-        from roo.runtime.resume import knows, noted_by
+        from roo.runtime.resume import has_left, knows, noted_by
 
         for spec in self.plan.spec.sinks:
             if spec.name not in self.plan.stage_of:
@@ -212,6 +215,8 @@ class Worker:
                     sink = make_sink(spec)
                     if not sink.rolls_back or not knows(resume, spec.name, gone):
                         continue
+                    if not sink.commits and has_left(resume, gone):
+                        continue  # its file is as it noted it, and may be on another machine
                     sink.open(replace(self._context, name=spec.name, worker=gone, resumes=True))
                     sink.rollback(noted_by(resume, spec.name, gone))
                     sink.close()
@@ -275,8 +280,8 @@ class Worker:
             if type(message) is control.Barrier:
                 self._open_barrier(message)
             if type(message) is control.Splits:
-                self.readers.take({s: at.offset for s, at in message.stands.items()}, self._context)
-                self._perform(SplitsTaken(tuple(message.stands)))
+                self.readers.take(message.positions, self._context)
+                self._perform(SplitsTaken(tuple(message.positions)))
                 assert self.changing.move is not None
                 self.changing.move.splits_came = True
             if type(message) is control.Left:

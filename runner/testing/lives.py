@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -11,28 +12,42 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest.mock import patch
 
-from roo.api import Context, Sink
+from roo import disk
+from roo.api import ConnectorError, Context, Sink
 from roo.testing.rules import is_pythons
 
 Call = tuple[str, Any]
 """A method of a sink, and what it is about: ("write", 0) is the first batch; ("prepare", "a") notes
-what ("commit", "a") and ("rollback", "a") are given; ("open", True) goes on from a checkpoint."""
+what ("commit", "a") and ("rollback", "a") are given; ("open", True) goes on from a checkpoint.
+
+And what is done to it: ("successor", None) makes a second sink, which all later calls are of;
+("open unseen", True) opens it where the first has not been seen to end; ("late", call) is a call of
+the first, whatever comes of it; ("others", None) lets others do something to the output;
+("refused", call) must raise ConnectorError; ("unsynced", None) is a `sync` in which the disk
+refuses every fsync."""
 
 
 @dataclass
 class Lived:
     """What became of a life. noted: by name. lines: how many the last call ran. error: why it ended
-    before its time, or "" (with the call and, where the sink raised, the traceback).
+    before its time, or "" (with the call and, where the sink raised, the traceback). accepted:
+    because it did not refuse what it should have.
     """
 
     noted: dict[str, Any] = field(default_factory=dict)
     lines: int = 0
     error: str = ""
     call: str = ""
+    accepted: bool = False
+
+
+class _AcceptedError(Exception):
+    """A call that was to be refused was not."""
 
 
 def live(
@@ -44,10 +59,12 @@ def live(
     *,
     patience_s: float,
     die_at_line: int | None = None,
+    others: Callable[[], Any] = lambda: None,
 ) -> Lived:
     """Make a sink, do the calls, be killed. What becomes of it, from another process.
 
-    die_at_line: of the last call; by default it is killed right behind that.
+    others: what others do to its output. die_at_line: of the last call; by default it is killed
+    right behind that.
     """
     read_fd, write_fd = os.pipe()
     pid = os.fork()
@@ -56,7 +73,9 @@ def live(
         lived = Lived(dict(noted))
         sinks: list[Sink] = []  # kept here: collected, its files would be flushed
         try:
-            _do(make, header, batches, calls, lived, sinks, write_fd, die_at_line)
+            _do(make, header, batches, calls, lived, sinks, write_fd, die_at_line, others)
+        except _AcceptedError as error:
+            lived.error, lived.accepted = str(error), True
         except BaseException:
             lived.error = traceback.format_exc(limit=-3).rstrip()
         _tell(write_fd, lived)
@@ -73,13 +92,25 @@ def live(
     return told
 
 
+SAID = {
+    "successor": "a second sink takes its place",
+    "late": "late, by the first one: ",
+    "others": "somebody else changes the output",
+    "refused": "and then: ",
+    "unsynced": "sync, while no fsync succeeds",
+}
+
+
 def say(call: Call, noted: Mapping[str, Any]) -> str:
     """A call in words."""
     name, about = call
-    if name == "open":
-        return "open, going on from a checkpoint" if about else "open"
+    if name in ("open", "open unseen"):
+        unseen = ", the one before not seen to end" if name == "open unseen" else ""
+        return "open" + unseen + (", going on from a checkpoint" if about else "")
     if name == "write":
         return f"write batch {about}"
+    if name in SAID:
+        return SAID[name] + (say(about, noted) if about else "")
     if name in ("commit", "rollback"):
         return f"{name}({noted.get(about)!r})"
     return name
@@ -94,19 +125,41 @@ def _do(
     sinks: list[Sink],
     write_fd: int,
     die_at_line: int | None,
+    others: Callable[[], Any],
 ) -> None:
+    def one(call: Call) -> None:
+        name, about = call
+        if name == "successor":
+            new_sink()
+        elif name == "late":
+            with suppress(Exception):
+                _one(sinks[0], batches, about, lived)
+        elif name == "others":
+            others()
+        elif name == "refused":
+            try:
+                _one(sinks[-1], batches, about, lived)
+            except ConnectorError:
+                return
+            raise _AcceptedError(f"{say(about, lived.noted)} raises no ConnectorError")
+        else:
+            _one(sinks[-1], batches, call, lived)
+
+    def new_sink() -> None:
+        sink = make()
+        sinks.append(sink)
+        if header:
+            sink.header = header
+
     lived.call = "make"
-    sink = make()
-    sinks.append(sink)
-    if header:
-        sink.header = header
+    new_sink()
     for index, call in enumerate(calls):
         lived.call = say(call, lived.noted)
         if index < len(calls) - 1:
-            _one(sink, batches, call, lived)
+            one(call)
             continue
         with _lines(lived, write_fd, die_at_line):
-            _one(sink, batches, call, lived)
+            one(call)
 
 
 def _one(sink: Sink, batches: Sequence[Any], call: Call, lived: Lived) -> None:
@@ -114,6 +167,9 @@ def _one(sink: Sink, batches: Sequence[Any], call: Call, lived: Lived) -> None:
     match name:
         case "open":
             sink.open(Context("check", "sink", 0, 1, resumes=about))
+        case "open unseen":
+            context = Context("check", "sink", 0, 1, resumes=about)
+            sink.open(replace(context, attempt=2, predecessor_ended=False))
         case "write":
             sink.write(batches[about])
         case "prepare":
@@ -127,6 +183,8 @@ def _one(sink: Sink, batches: Sequence[Any], call: Call, lived: Lived) -> None:
             lived.noted[about] = noted
         case "sync":
             _aside(sink.sync)
+        case "unsynced":
+            _unsynced(sink)
         case "commit":
             sink.commit(lived.noted[about])
         case "rollback":
@@ -135,6 +193,23 @@ def _one(sink: Sink, batches: Sequence[Any], call: Call, lived: Lived) -> None:
             sink.flush()
         case "close":
             sink.close()
+
+
+def _unsynced(sink: Sink) -> None:
+    """Sync while the disk fails; that must be said, by one who asks the disk."""
+    asked = []
+
+    def refuse(fd: Any) -> None:
+        asked.append(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with patch.multiple(os, fsync=refuse, fdatasync=refuse), patch.object(disk, "fsync", refuse):
+        try:
+            _aside(sink.sync)
+        except (ConnectorError, OSError):
+            return
+    if asked:
+        raise _AcceptedError("sync raises nothing when an fsync fails")
 
 
 def _aside(function: Callable[[], Any]) -> None:

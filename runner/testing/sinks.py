@@ -42,6 +42,8 @@ def check_sink(
     batches: Sequence[Any] = BATCHES,
     header: bytes = b"",
     shows_committed_only: bool = False,
+    spoils: Sequence[Callable[[Path], Any]] = (),
+    fences: bool = False,
     patience_s: float = 10.0,
 ) -> None:
     """Let a sink live, and be killed, in the ways that Roo knows. Raises AssertionError.
@@ -50,12 +52,16 @@ def check_sink(
     file, take the folder's name to name it). content: the output in a folder as it can be read
     from outside: bytes, or a list of messages where the sink takes messages. batches: three, for
     `write`. header: what it is given as such. shows_committed_only: the output never shows what is
-    not committed. patience_s: for one life.
+    not committed. spoils: what others may do to the output in a folder, which the sink has to
+    notice. fences: what a writer writes late, when another has gone on from the checkpoint, goes
+    nowhere. patience_s: for one life.
 
-    A sink whose `rolls_back` is False is at least once: only runs without a crash are looked at.
+    A sink whose `rolls_back` is False promises less: only runs without a crash are looked at.
     """
     assert len(batches) == 3, "check_sink needs three batches"
-    _Check(make, content, batches, header, shows_committed_only, patience_s).run()
+    _Check(
+        make, content, batches, header, shows_committed_only, spoils, patience_s, fences=fences
+    ).run()
 
 
 OPEN, RESUME = ("open", False), ("open", True)
@@ -144,6 +150,44 @@ AFTER_CRASHES = (
          Life((RESUME, BACK_A, START, W1, W2, B, SYNC, COMMIT_B, CLOSE), 3, 3)),
     ),
 )  # fmt: skip
+CLOSED = (
+    Story(
+        "close publishes nothing that no checkpoint has",
+        "let `close` only let go: a run that fails calls it too",
+        (Life((*FIRST, W1, CLOSE), None, 1),
+         Life((RESUME, BACK_A), 1, 1)),
+    ),
+    Story(
+        "close keeps what a checkpoint may have",
+        "leave what was prepared where `rollback` finds it",
+        (Life((OPEN, START, W0, A, SYNC, CLOSE), None, 0),
+         Life((RESUME, BACK_A), 1, 1)),
+    ),
+    Story(
+        "a sync that fails says so",
+        "let `sync` raise what fsync raises",
+        (Life((*FIRST, W1, B, ("unsynced", None)), None, 1),
+         Life((RESUME, BACK_A), 1, 1)),
+    ),
+)  # fmt: skip
+SUCCESSOR, ANEW, UNSEEN = ("successor", None), ("open unseen", False), ("open unseen", True)
+FENCED = (
+    Story(
+        "what an older writer does late goes nowhere",
+        "where `context.predecessor_ended` is False, go on in another file, table or transaction",
+        (Life((*FIRST, W1, SUCCESSOR, UNSEEN, BACK_A, START, ("late", W2), W1, ("late", B),
+               ("late", SYNC), ("late", COMMIT_B), W2, ("late", W0), B, SYNC, ("late", CLOSE),
+               COMMIT_B), None, 3),
+         Life((RESUME, BACK_B, CLOSE), 3, 3)),
+    ),
+    Story(
+        "what an older writer does late goes nowhere, where a run starts anew",
+        "where `context.predecessor_ended` is False, begin another file, table or transaction",
+        (Life((*FIRST, W1, SUCCESSOR, ANEW, START, ("late", W2), W0, W1, ("late", B),
+               ("late", SYNC), ("late", COMMIT_B), A, SYNC, COMMIT_A, ("late", W2), W2, B, SYNC,
+               COMMIT_B, CLOSE), 3, 3),),
+    ),
+)  # fmt: skip
 KILLED_IN = (
     Story("killed within write", "", (Life((*FIRST, W1), None, 1),)),
     Story("killed within prepare", "", (Life((*FIRST, W1, B), None, 1),)),
@@ -152,6 +196,18 @@ KILLED_IN = (
                                          Life((RESUME, BACK_A), None, 1))),
     Story("killed within close", "", (Life((*FIRST, CLOSE), None, 1),)),
 )  # fmt: skip
+KILLED_FENCING = (
+    Story("killed within rollback", "", (Life((*FIRST, W1), None, 1),
+                                         Life((UNSEEN, BACK_A), None, 1))),
+)  # fmt: skip
+OTHERS = ("others", None)
+SPOILED = Story(
+    "what others have done to the output is noticed",
+    "raise ConnectorError where it is not as this sink has left it",
+    (Life((*FIRST, W1, OTHERS, ("refused", B)), None, 1),
+     Life((*FIRST, OTHERS, ("refused", CLOSE)), None, 1)),
+)  # fmt: skip
+"""One life or the other."""
 
 
 class _Check:
@@ -162,14 +218,19 @@ class _Check:
         batches: Sequence[Any],
         header: bytes,
         committed_only: bool,
+        spoils: Sequence[Callable[[Path], Any]],
         patience_s: float,
+        *,
+        fences: bool,
     ) -> None:
         self._make = make
         self._content = content
         self._batches = batches
         self._header = header
         self._committed_only = committed_only
+        self._spoils = spoils
         self._patience_s = patience_s
+        self._fences = fences
         with TemporaryDirectory() as folder:
             self._sink = make(Path(folder))  # to be asked what it is, never opened
         assert isinstance(self._sink, Sink), f"{self._sink!r} is no roo.api.Sink"
@@ -180,10 +241,12 @@ class _Check:
             self._tell(story)
         if not self._sink.rolls_back:
             return
-        for story in AFTER_CRASHES:
+        for story in (*AFTER_CRASHES, *CLOSED, *(FENCED if self._fences else ())):
             self._tell(story)
-        for story in KILLED_IN:
+        for story in (*KILLED_IN, *(KILLED_FENCING if self._fences else ())):
             self._kill_within(story)
+        for spoil in self._spoils:
+            self._spoil(spoil)
 
     def _tell(self, story: Story) -> None:
         with TemporaryDirectory() as name:
@@ -192,6 +255,25 @@ class _Check:
                 lived = self._live(story, folder, life, noted, said)
                 noted = lived.noted
                 self._look(story, folder, life, said)
+
+    def _spoil(self, spoil: Callable[[Path], Any]) -> None:
+        """Let others at the output: while it is written, as it is closed, and after a crash."""
+        for life in SPOILED.lives:
+            with TemporaryDirectory() as name:
+                self._live(SPOILED, Path(name), life, {}, [], spoil=spoil)
+        back = Life((OTHERS, RESUME, ("refused", BACK_A)), 1, 1)
+        with TemporaryDirectory() as name:
+            folder, said = Path(name), list[str]()
+            first = self._live(SPOILED, folder, Life(FIRST, None, 1), {}, said)
+            lived = live(
+                lambda: self._make(folder), self._header, self._batches, back.calls, first.noted,
+                patience_s=self._patience_s, others=lambda: spoil(folder),
+            )  # fmt: skip
+            said += [say(call, first.noted) for call in back.calls]
+            if lived.accepted:  # as good as new
+                self._look(SPOILED, folder, back, said)
+            elif lived.error:
+                self._broken(SPOILED, said, f"{lived.call} fails: {lived.error}")
 
     def _kill_within(self, story: Story) -> None:
         """Kill it at line after line of the last call; then go back to the checkpoint."""
@@ -231,15 +313,18 @@ class _Check:
         noted: dict[str, Any],
         said: list[str],
         die_at_line: int | None = None,
+        spoil: Callable[[Path], Any] = lambda folder: None,
     ) -> Lived:
-        """One life; said: all that was done so far, in words."""
+        """One life; said: all that was done so far, in words. spoil: what others do to it."""
         lived = live(
             lambda: self._make(folder), self._header, self._batches, life.calls, noted,
-            patience_s=self._patience_s, die_at_line=die_at_line,
+            patience_s=self._patience_s, die_at_line=die_at_line, others=lambda: spoil(folder),
         )  # fmt: skip
         calls = [say(call, lived.noted) for call in life.calls]
         killed = "kill -9" if die_at_line is None else f"kill -9 at line {die_at_line} of that"
         said += [*calls, killed]
+        if lived.accepted:
+            self._broken(story, said, lived.error)
         if lived.error:
             rule = "what Roo calls, in the order in which it does, succeeds"
             self._broken(Story(rule, "see the traceback; Roo would end the run here", ()), said,

@@ -13,9 +13,9 @@ DEADLINE_S = 5.0
 LINES = connectors.codec("lines", None, {})
 
 
-def context(log: Callable[[str], None] = lambda line: None) -> Context:
-    """A context of the only worker."""
-    return Context("pipeline", "name", 0, 1, log)
+def context(log: Callable[[str], None] = lambda line: None, memory: Any = None) -> Context:
+    """A context of the only worker. memory: of a reader that is gone on from."""
+    return Context("pipeline", "name", 0, 1, log, memory=memory)
 
 
 def reads_of(reader: Reader) -> list[Read]:

@@ -322,3 +322,39 @@ def test_a_codec_that_cannot_be_is_refused() -> None:
     ]:
         with pytest.raises(ConnectorError, match=what):
             connectors.codec(kind, None, options)
+
+
+@pytest.mark.parametrize(("kind", "function", "options"), DECODERS)
+@pytest.mark.parametrize("framing", FRAMINGS[:2], ids=named)
+@QUICK
+@given(stream=STREAM, cuts=CUTS)
+def test_another_goes_on_at_each_clean_offset_with_what_the_first_has_learnt(
+    kind: str,
+    function: Callable[[bytes], Any] | None,
+    options: dict[str, Any],
+    framing: dict[str, Any],
+    stream: bytes,
+    cuts: list[int],
+) -> None:
+    """Memory is plain data. Without it a mark or a header in the rest would be taken for one."""
+    codec = connectors.codec(kind, function, {**options, **framing})
+    whole = run(codec.decoder(), [stream])
+    first = codec.decoder()
+    fed, messages, failures = 0, 0, 0
+    for piece in pieces(stream, cuts):
+        try:
+            found = first.feed(piece)
+        except ConnectorError:
+            break
+        fed, messages, failures = (
+            fed + len(piece),
+            messages + len(found[0]),
+            failures + len(found[1]),
+        )
+        clean = fed - first.pending_bytes
+        other = codec.decoder()
+        other.remember(json.loads(json.dumps(first.memory())))
+        rest = run(other, [stream[clean:]])
+        assert rest[0] == whole[0][messages:]
+        assert [f[1] for f in rest[1]] == [f[1] for f in whole[1][failures:]]
+        assert [f[2] + clean for f in rest[1]] == [f[2] for f in whole[1][failures:]]

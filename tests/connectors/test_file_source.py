@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from roo import connectors
-from roo.api import ConnectorError, Reader, Source
+from roo import connectors, disk
+from roo.api import ConnectorError, Read, Reader, Source
 from roo.connectors import file_source
 from tests.connectors.reading import LINES, context, messages_of, reads_of
 
@@ -174,10 +177,10 @@ def test_what_the_system_refuses_is_said(
 
     path = tmp_path / "file"
     path.write_bytes(b"a\n")
-    monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr(disk, "open", fail)
     with pytest.raises(ConnectorError, match=what):
         file(path).check()
-    monkeypatch.setattr(Path, "iterdir", fail)
+    monkeypatch.setattr(disk, "listdir", fail)
     with pytest.raises(ConnectorError, match=what):
         file(tmp_path).check()
 
@@ -227,6 +230,157 @@ def test_a_range_that_the_file_lacks_is_missed(tmp_path: Path) -> None:
     path.write_bytes(b"one\ntwo\nthree\n")
     source = file(path, splits=2)
     last = source.splits()[1]
+    path.write_bytes(b"one\ntwo\nth\n")
+    with pytest.raises(ConnectorError, match="has 11 bytes, and is read up to byte 14"):
+        source.open(last, None, LINES, context())
+
+
+# Which file it is, and what the codec has learnt
+
+CSV = connectors.codec("csv", None, {})
+ROWS = st.lists(
+    st.sampled_from([b"1,x", b"2,y", b"", b'"3\n4",z', b"\xef\xbb\xbf5,w", b"bad"]), max_size=12
+)
+HEADERS = [b"n,m\n", b"\n\n\n\nn,m\n", b'"n\nn",m\r\n', b"\xef\xbb\xbfn,m\n"]
+
+
+def taken(reads: list[Read]) -> list[Any]:
+    """All that readers gave, in its order: messages, and frames that did not decode."""
+    found: list[Any] = []
+    for read in reads:
+        given = list(read.messages)
+        for failure in reversed(read.failures):
+            given.insert(failure.index, failure.frame)
+        found += given
+    return found
+
+
+def positions_of(reader: Reader) -> Iterator[tuple[int | None, Any, list[Read]]]:
+    """Where a reader stands after each read, and what it has given out by then; closes it."""
+    reads: list[Read] = []
+    yield None, json.loads(json.dumps(reader.memory())), []
+    while not (reads and reads[-1].end):
+        read = reader.read()
+        assert read is not None
+        reads.append(read)
+        yield read.offset, json.loads(json.dumps(reader.memory())), list(reads)
+    reader.close()
+
+
+@settings(QUICK, max_examples=30)
+@given(rows=ROWS, splits=st.sampled_from([1, 2, 5]), batch_bytes=st.sampled_from([1, 3, 8, 40]))
+@pytest.mark.parametrize("header", HEADERS)
+@pytest.mark.parametrize("pack", [None, *PACK])
+def test_csv_keeps_its_columns_from_each_position(
+    tmp_path_factory: pytest.TempPathFactory,
+    pack: str | None,
+    header: bytes,
+    rows: list[bytes],
+    splits: int,
+    batch_bytes: int,
+) -> None:
+    """Wherever a range begins (its rows are one line each), and wherever one goes on from."""
+    if b"\n" in header.strip():
+        splits = 1  # of a row that is cut nobody knows where it begins
+    if splits > 1:
+        rows = [row for row in rows if b"\n" not in row]
+    content = header + b"\n".join(rows)
+    path = tmp_path_factory.mktemp("rows") / f"rows.csv{pack or ''}"
+    path.write_bytes(PACK.get(pack or "", bytes)(content))
+    (whole,) = (source := file(path)).splits()
+    wanted = taken(reads_of(source.open(whole, None, CSV, context())))
+    assert not any(b"n,m" in found for found in wanted if isinstance(found, bytes))
+    source = file(path, splits=1 if pack else splits)
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_source, "BATCH_BYTES", batch_bytes)
+        patch.setattr(Reader, "batch_bytes", batch_bytes)
+        for split in source.splits():
+            positions = list(positions_of(source.open(split, None, CSV, context())))
+            every = taken(positions[-1][2])
+            found += every
+            for offset, memory, reads in positions:
+                other = source.open(split, offset, CSV, context(memory=memory))
+                assert taken(reads) + taken(reads_of(other)) == every
+    assert found == wanted
+
+
+def test_a_mark_within_a_file_is_text_wherever_a_range_begins(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_bytes(b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n")
+    for splits in (1, 2, 3):
+        assert messages_of(file(path, splits=splits)) == ["a", "\ufeffb"]
+
+
+@pytest.mark.parametrize("suffix", ["", *PACK])
+@pytest.mark.parametrize("splits", [1, 2])
+def test_a_file_that_became_another_is_not_gone_on_with(
+    tmp_path: Path, suffix: str, splits: int
+) -> None:
+    """As long as before, and of the same inode: its content tells."""
+    path = tmp_path / f"in.txt{suffix}"
+    path.write_bytes(PACK.get(suffix, bytes)(b"one 1\ntwo\n" * 500))
+    source = file(path, splits=1 if suffix else splits)
+    split = source.splits()[-1]
+    reader = source.open(split, None, LINES, context())
+    read = reader.read()
+    assert read is not None
+    memory = reader.memory()
+    reader.close()
+    source.open(split, read.offset, LINES, context(memory=memory)).close()
+    path.write_bytes(PACK.get(suffix, bytes)(b"one 2\ntwo\n" * 500))
+    with pytest.raises(ConnectorError, match="its content is another") as caught:
+        source.open(split, read.offset, LINES, context(memory=memory))
+    assert "--fresh" in caught.value.hint
+
+
+@pytest.mark.parametrize("place", [0, 2500, 4999])
+def test_what_was_read_first_and_last_is_compared(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "in.txt"
+    path.write_bytes(b"a" * 4999 + b"\n" + b"more\n")
+    source = file(path)
+    (split,) = source.splits()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_source, "BATCH_BYTES", 5000)
+        patch.setattr(Reader, "batch_bytes", 5000)
+        reader = source.open(split, None, LINES, context())
+        read = reader.read()
+    assert read is not None
+    memory = reader.memory()
+    content = bytearray(path.read_bytes())
+    content[place] = ord("b")
+    path.write_bytes(content + b"and more\n")  # it may grow
+    if place == 2500:  # not looked at: a file is not read twice to go on with it
+        assert reader.memory() == memory
+        source.open(split, read.offset, LINES, context(memory=memory)).close()
+    else:
+        with pytest.raises(ConnectorError, match="its content is another"):
+            reader.memory()
+        with pytest.raises(ConnectorError, match="its content is another"):
+            source.open(split, read.offset, LINES, context(memory=memory))
+    reader.close()
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_no_end(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_bytes(b"one\ntwo\n")
+    reader = file(path).open(file(path).splits()[0], None, LINES, context())
+    assert reader.read() is not None
     path.write_bytes(b"one\n")
     with pytest.raises(ConnectorError, match="has 4 bytes"):
-        source.open(last, None, LINES, context())
+        reader.read()
+    reader.close()
+
+
+def test_a_copied_file_is_the_same_one(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_bytes(b"one\ntwo\n")
+    source = file(path)
+    reader = source.open(source.splits()[0], None, LINES, context())
+    assert reader.read() is not None
+    memory = reader.memory()
+    reader.close()
+    shutil.copy(path, tmp_path / "copy")
+    (tmp_path / "copy").rename(path)
+    other = source.open(source.splits()[0], 4, LINES, context(memory=memory))
+    assert taken(reads_of(other)) == ["two"]

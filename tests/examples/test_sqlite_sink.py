@@ -21,6 +21,7 @@ def made(file: Path, **options: Any) -> SqliteSink:
 def write(sink: SqliteSink, *rows: tuple[Any, ...]) -> None:
     sink.open(HERE)
     sink.write(list(rows))
+    sink.flush()
     sink.close()
 
 

@@ -51,6 +51,17 @@ def test_a_message_is_poison_at_the_second_note_in_a_row(tmp_path: Path) -> None
     assert suspects.suspicion == Suspects().suspicion
 
 
+def test_what_a_reader_has_left_behind_for_another_file_is_over(tmp_path: Path) -> None:
+    suspects = Suspects()
+    suspects.committed({3: 90})
+    died_at(tmp_path / "n", None)
+    suspects.take(read_note(tmp_path / "n"))
+    suspects.committed({3: 95})
+    assert suspects.suspicion.concerns(1, ORIGIN)
+    suspects.committed({3: 20})
+    assert not suspects.suspicion.concerns(1, ORIGIN)
+
+
 def test_equal_messages_are_told_apart_by_their_turn(tmp_path: Path) -> None:
     notebook = Notebook(tmp_path / "n")
     first, second = (notebook.message(1, ORIGIN, "k", "same") for _ in range(2))
