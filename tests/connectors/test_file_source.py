@@ -59,7 +59,6 @@ def test_splits_together_are_the_file(
     assert len(source.splits()) == splits
     assert sum(s.size_bytes or 0 for s in source.splits()) == len(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_source, "BATCH_BYTES", batch_bytes)
         patch.setattr(Reader, "batch_bytes", batch_bytes)
         assert messages_of(source) == lines_of(content)
 
@@ -73,7 +72,6 @@ def test_reading_goes_on_exactly_from_an_offset(
     path.write_bytes(content)
     source = file(path, splits=splits)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_source, "BATCH_BYTES", 5)
         patch.setattr(Reader, "batch_bytes", 5)
         for split in source.splits():
             reads = reads_of(source.open(split, None, LINES, context()))
@@ -293,7 +291,6 @@ def test_csv_keeps_its_columns_from_each_position(
     source = file(path, splits=1 if pack else splits)
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_source, "BATCH_BYTES", batch_bytes)
         patch.setattr(Reader, "batch_bytes", batch_bytes)
         for split in source.splits():
             positions = list(positions_of(source.open(split, None, CSV, context())))
@@ -341,7 +338,6 @@ def test_what_was_read_first_and_last_is_compared(tmp_path: Path, place: int) ->
     source = file(path)
     (split,) = source.splits()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_source, "BATCH_BYTES", 5000)
         patch.setattr(Reader, "batch_bytes", 5000)
         reader = source.open(split, None, LINES, context())
         read = reader.read()
