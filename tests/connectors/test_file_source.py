@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from roo import connectors, disk
 from roo.api import ConnectorError, Read, Reader, Source
-from roo.connectors import file_source
 from tests.connectors.reading import LINES, context, messages_of, reads_of
 
 QUICK = settings(
