@@ -7,8 +7,11 @@ named to whoever asks (`StateEncoder.by_pickle`).
 
 The carrier is pickle protocol 5, because it is exact (a tuple stays a tuple, objects may share
 parts and form rings) and fast. States of one class are given to it a field at a time (`columns`),
-which is five times as fast as one by one. A checkpoint is as trusted as the code beside it: whoever
-can write there can run code here.
+which is five times as fast as one by one. A pickle names what makes its objects, so there are three
+ways to read one: `StateDecoder` for a run that goes on from a checkpoint, which looks names up in a
+list (`allowed`); `inert` for whoever only wants to see states, which calls nothing; and `decode`
+for what one worker of a run has sent to another. What a run stores is checked against its list as
+well, so that it can be read again.
 """
 
 from __future__ import annotations
@@ -17,9 +20,13 @@ import importlib
 import io
 import pickle
 import sys
+from collections.abc import Callable
 from functools import cache
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from roo.checkpoint.allowed import Allowed, NotAllowed
 from roo.checkpoint.columns import Columns, columns_of, objects_of
 from roo.items import are_all
 
@@ -36,15 +43,22 @@ class StateMismatch(Exception):
 
 
 class StateEncoder:
-    """Encodes lists of states. by_pickle: classes ("module:name") stored as pickle does it."""
+    """Encodes lists of states. by_pickle: classes ("module:name") stored as pickle does it.
 
-    def __init__(self) -> None:
+    allowed: what may be named; None: anything, since nobody else will read it.
+    """
+
+    def __init__(self, allowed: Allowed | None = None) -> None:
         self.by_pickle: set[str] = set()
         self.by_field: set[str] = set()
         self._one_by_one: set[type] = set()
+        self._allowed = allowed
+        self._admitted: set[Any] = set(_HELPERS.values())
 
     def encode(self, states: list[Any]) -> bytes:
-        """Raises whatever pickle raises for what it can't take (a lock, a socket, a lambda)."""
+        """Raises NotAllowed, and whatever pickle raises for what it can't take (a lock, a socket, a
+        lambda).
+        """
         kind = type(states[0]) if states else None
         if kind is not None and kind not in self._one_by_one and are_all(states, kind):
             columns = self._columns(kind, states)
@@ -55,12 +69,27 @@ class StateEncoder:
                     self._one_by_one.add(kind)
         return self._pickled(states, None)
 
+    def admit(self, value: Any) -> None:
+        """A class or function is about to be named. Raises NotAllowed."""
+        if self._allowed is None or value in self._admitted:
+            return
+        named = reference(value)
+        if self._allowed.find(*named.split(":", 1)) is not value:
+            raise NotAllowed(named)
+        self._admitted.add(value)
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether what is named is looked up in a list."""
+        return self._allowed is not None
+
     def _columns(self, kind: Any, states: list[Any]) -> Columns | None:
         described = _describe(kind)
         columns = columns_of(kind, states, described[1] if described else None)
         if columns is not None and _find(columns.named) is not kind:
             return None  # pickle says better what is wrong with that
         if columns is not None:
+            self.admit(kind)
             (self.by_field if described else self.by_pickle).add(columns.named)
         return columns
 
@@ -88,12 +117,20 @@ class _Pickler(pickle.Pickler):
             return _rows, tuple(value)
         if kind is self._in_columns:
             raise _LeadsBack
+        if kind in _NAMED or isinstance(value, type):
+            self._encoder.admit(value)
+            return NotImplemented
+        if kind is ZoneInfo and value.key is not None:
+            return _zone, (value.key,)
         described = _describe(kind)
         if described is None or not _only_fields(value, described[1]):
-            if kind.__module__ not in sys.stdlib_module_names and kind is not type:
+            if kind.__module__ not in sys.stdlib_module_names:
                 self._encoder.by_pickle.add(reference(kind))
+                if self._encoder.is_strict:
+                    _must_not_be_a_name(value)
             return NotImplemented
         named, names = described
+        self._encoder.admit(kind)
         self._encoder.by_field.add(named)
         if hasattr(kind, "__struct_fields__"):
             return _struct, (named, {name: getattr(value, name) for name in names})
@@ -104,32 +141,93 @@ class _Pickler(pickle.Pickler):
         return _new, (named,), kept, None, None, _fill
 
 
+def _must_not_be_a_name(value: Any) -> None:
+    """Raises NotAllowed for an object that says it is the one that a module has by some name."""
+    kind: Any = type(value)
+    if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
+        return
+    reduced = value.__reduce_ex__(5)
+    if isinstance(reduced, str):
+        raise NotAllowed(f"{type(value).__module__}:{reduced}")
+
+
 def decode(data: bytes) -> list[Any]:
-    """The states again. Raises StateMismatch where the code no longer has their shape."""
+    """The states again: of this run's own workers, so anything may be named in them. Raises
+    StateMismatch where the code no longer has their shape.
+    """
+    return _loaded(pickle.loads, data)
+
+
+class StateDecoder:
+    """Makes stored states again. allowed: what may be named in them."""
+
+    def __init__(self, allowed: Allowed) -> None:
+        self._allowed = allowed
+
+    def __call__(self, data: bytes) -> list[Any]:
+        """Raises StateMismatch where the code no longer has their shape."""
+        return _loaded(lambda data: _Unpickler(io.BytesIO(data), self._allowed).load(), data)
+
+
+class _Unpickler(pickle.Unpickler):
+    """What a pickle can name is what `Allowed` has, and methods of this."""
+
+    def __init__(self, file: io.BytesIO, allowed: Allowed) -> None:
+        super().__init__(file)
+        self._allowed = allowed
+        self._helpers: dict[str, Callable[..., Any]] = {
+            "_new": self._new, "_rows": self._rows, "_struct": self._struct,
+            "_fill": self._fill, "_zone": self._zone,
+        }  # fmt: skip
+
+    def find_class(self, module: str, name: str) -> Any:
+        """As pickle asks for it. Raises NotAllowed."""
+        if module == __name__ and name in self._helpers:
+            return self._helpers[name]
+        return self._allowed.find(module, name)
+
+    def _new(self, named: str) -> Any:
+        return _make_new(self._allowed.find_class(named))
+
+    def _rows(
+        self, named: str, names: tuple[str, ...], columns: tuple[list[Any], ...]
+    ) -> list[Any]:
+        return _make_rows(self._allowed.find_class(named), names, columns)
+
+    def _struct(self, named: str, fields: dict[str, Any]) -> Any:
+        return _make_struct(self._allowed.find_class(named), fields)
+
+    def _fill(self, value: Any, fields: dict[str, Any]) -> None:
+        _fill(value, fields)
+
+    def _zone(self, key: str) -> ZoneInfo:
+        return _zone(key)
+
+
+def _loaded(load: Callable[[bytes], Any], data: bytes) -> list[Any]:
     try:
-        states: list[Any] = pickle.loads(data)
+        states = load(data)
+        if not isinstance(states, list):
+            raise TypeError(f"a list of states is a {type(states).__name__}")
     except StateMismatch:
         raise
+    except NotAllowed as error:
+        if error.is_gone:
+            what = f"stored states are of {error.named}, which is not there"
+            raise StateMismatch(what, _HINT) from error
+        raise StateMismatch(f"stored states can't be made again: {error}", error.hint) from error
     except Exception as error:  # of whatever code the class has now
         what = f"a stored state can't be made again: {type(error).__name__}: {error}"
         raise StateMismatch(what, _HINT) from error
     return states
 
 
-def decode_plain(data: bytes) -> list[Any]:
-    """The states as built-in types alone, without importing anybody's code.
-
-    What was stored by field name is a dict of its fields; an object of any other class that the
-    standard library does not have is a dict of its attributes.
-    """
-    return [simplify(state) for state in _PlainUnpickler(io.BytesIO(data)).load()]
-
-
-def reference(kind: type) -> str:
-    """A class as "module:name"."""
+def reference(kind: Any) -> str:
+    """A class or function as "module:name"."""
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
+_NAMED = frozenset({FunctionType, BuiltinFunctionType})
 _HINT = (
     "give the state a `version` and a `migrate` function, put the class back, or start over with "
     "--fresh"
@@ -157,19 +255,38 @@ def _only_fields(value: Any, names: tuple[str, ...]) -> bool:
     return getattr(value, "__dict__", {}).keys() <= set(names)
 
 
+# What a pickle of states calls by name
+
+
 def _new(named: str) -> Any:
     """An object of a class, without its `__init__`."""
-    kind: Any = _find(named)
-    return kind.__new__(kind)
+    return _make_new(_find(named))
 
 
 def _rows(named: str, names: tuple[str, ...], columns: tuple[list[Any], ...]) -> list[Any]:
     """Objects of one class, from what `columns_of` made of them."""
-    kind: Any = _find(named)
+    return _make_rows(_find(named), names, columns)
+
+
+def _struct(named: str, fields: dict[str, Any]) -> Any:
+    """A msgspec Struct, which is made in one go; it knows its own defaults."""
+    return _make_struct(_find(named), fields)
+
+
+def _zone(key: str) -> ZoneInfo:
+    """A time zone. Its own way names a function that finds any attribute of anything."""
+    return ZoneInfo(key)
+
+
+def _make_new(kind: Any) -> Any:
+    return kind.__new__(kind)
+
+
+def _make_rows(kind: Any, names: tuple[str, ...], columns: tuple[list[Any], ...]) -> list[Any]:
     described = _describe(kind)
     if hasattr(kind, "__struct_fields__"):
         rows = zip(*columns, strict=True)
-        return [_struct(named, dict(zip(names, row, strict=True))) for row in rows]
+        return [_make_struct(kind, dict(zip(names, row, strict=True))) for row in rows]
     values = dict(zip(names, columns, strict=True))
     count = len(columns[0])
     if described is not None:
@@ -180,15 +297,14 @@ def _rows(named: str, names: tuple[str, ...], columns: tuple[list[Any], ...]) ->
     return objects_of(kind, count, values)
 
 
-def _struct(named: str, fields: dict[str, Any]) -> Any:
-    """A msgspec Struct, which is made in one go; it knows its own defaults."""
-    kind = _find(named)
+def _make_struct(kind: Any, fields: dict[str, Any]) -> Any:
     described = _describe(kind)
     known = described[1] if described else ()
     try:
         return kind(**{name: value for name, value in fields.items() if name in known})
     except TypeError as error:
-        raise StateMismatch(f"stored states do not fit {named}: {error}", _HINT) from error
+        what = f"stored states do not fit {reference(kind)}: {error}"
+        raise StateMismatch(what, _HINT) from error
 
 
 def _fill(value: Any, fields: dict[str, Any]) -> None:
@@ -237,66 +353,6 @@ def _default(kind: Any, name: str) -> Any:
     raise StateMismatch(what, f"give {name} a default, or {_HINT}")
 
 
-class _Opaque:
-    """Stands for an object of a class that is not imported."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Opaque:
-        self = super().__new__(cls)
-        self.contents = list(args) or {}
-        return self
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, tuple) and len(state) == 2:  # (attributes, slots)
-            state = {**(state[0] or {}), **(state[1] or {})}
-        self.contents = state
-
-    def append(self, item: Any) -> None:
-        """For subclasses of list."""
-        self.contents = [*self.contents, item]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.contents = {**self.contents, key: value}
-
-
-def _second(named: str, fields: dict[str, Any]) -> dict[str, Any]:
-    return fields
-
-
-def _plain_rows(
-    named: str, names: tuple[str, ...], columns: tuple[list[Any], ...]
-) -> list[dict[str, Any]]:
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-_PLAIN = {
-    "_new": lambda named: {}, "_fill": dict.update, "_struct": _second, "_rows": _plain_rows,
+_HELPERS: dict[str, Callable[..., Any]] = {
+    "_new": _new, "_rows": _rows, "_struct": _struct, "_fill": _fill, "_zone": _zone,
 }  # fmt: skip
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if module == __name__:
-            return _PLAIN[name]
-        if module.partition(".")[0] in _DATA_MODULES:
-            return super().find_class(module, name)
-        if module in ("copyreg", "copy_reg"):
-            return super().find_class("copyreg", name)
-        return type(name, (_Opaque,), {"__module__": module})
-
-
-_DATA_MODULES = frozenset({
-    "collections", "datetime", "decimal", "fractions", "uuid", "ipaddress", "pathlib", "_codecs",
-    "zoneinfo", "array",
-})  # fmt: skip
-"""Where data types live: nothing that runs a command is found in these."""
-
-
-def simplify(value: Any) -> Any:
-    """Objects of unknown classes, at any depth, as what is in them."""
-    if isinstance(value, _Opaque):
-        return simplify(value.contents)
-    if type(value) is dict:
-        return {simplify(k) if isinstance(k, tuple) else k: simplify(v) for k, v in value.items()}
-    if type(value) in (list, tuple, set, frozenset):
-        return type(value)(map(simplify, value))
-    return value

@@ -11,6 +11,7 @@ from typing import Any
 from roo.api import ConnectorError
 from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.folder import Folder, Unreadable
+from roo.checkpoint.restore import verify_states
 from roo.cli.stored import NotThere, add_checkpoint, add_place, complain, folder_of, manifest_of
 from roo.core.checkpoints import Manifest
 from roo.status.numbers import count, size
@@ -100,9 +101,15 @@ def _verify(folder: Folder, arguments: argparse.Namespace) -> int:
     for number in reversed(folder.numbers()):
         what = ""
         try:
-            folder.verify(folder.read(number))
-        except Damaged as error:
+            manifest = folder.read(number)
+            folder.verify(manifest)
+            verify_states(folder.path, manifest)
+        except (Damaged, Unreadable) as error:
             what = str(error)
+        except OSError as error:
+            what = (
+                f"{error.filename or folder.path}: can't be read: {os.strerror(error.errno or 0)}"
+            )
         rows.append({"checkpoint": number, "whole": not what, "what": what})
     if arguments.json:
         print(json.dumps(rows, indent=1))
@@ -146,6 +153,6 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 _VERBS = (
     ("list", "every checkpoint, the newest last", _list),
     ("show", "what one holds: offsets, states, positions", _show),
-    ("verify", "read every file and compare its checksum", _verify),
+    ("verify", "read every file, compare its checksum, and count the keys", _verify),
     ("prune", "remove all but the newest", _prune),
 )

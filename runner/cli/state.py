@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from roo.checkpoint.blocks import Damaged
-from roo.checkpoint.export import as_json, stored_state, stored_states
+from roo.checkpoint.export import TooLarge, as_json, stored_state, stored_states
 from roo.checkpoint.folder import Folder, Unreadable
 from roo.cli.stored import (
     NotThere,
@@ -59,13 +59,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"error: state {arguments.state} has no key {arguments.key!r} in checkpoint "
               f"{manifest.checkpoint}", file=sys.stderr)  # fmt: skip
         return 1
-    except (NotThere, Damaged, Unreadable) as error:
+    except (NotThere, Damaged, TooLarge, Unreadable) as error:
         return complain(error)
     return 0
 
 
 def _print(folder: Folder, manifest: Manifest, arguments: argparse.Namespace) -> None:
-    """One state, or all. Raises KeyError, Damaged."""
+    """One state, or all. Raises KeyError, Damaged, TooLarge, OSError."""
     if arguments.what == "get":
         value = stored_state(folder.path, manifest, arguments.state, arguments.key)
         print(json.dumps(as_json(value), ensure_ascii=False))

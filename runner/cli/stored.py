@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from roo.checkpoint.blocks import Damaged
+from roo.checkpoint.export import TooLarge
 from roo.checkpoint.folder import Folder, Unreadable
 from roo.core.checkpoints import Manifest
 
@@ -69,13 +70,11 @@ def must_be_there(folder: Folder, manifest: Manifest) -> None:
         raise NotThere(f"{what}; try again, or raise `checkpoint.keep`", 1)
 
 
-def complain(error: NotThere | Damaged | Unreadable) -> int:
+def complain(error: NotThere | Damaged | TooLarge | Unreadable) -> int:
     """Say it on stderr; the exit code."""
-    if isinstance(error, Damaged):
-        print(f"error: damaged: {error}", file=sys.stderr)
-        return 1
     if isinstance(error, Unreadable):
         print(f"error: can't read {error}", file=sys.stderr)
         return 3
-    print(f"error: {error}", file=sys.stderr)
-    return error.code
+    which = "damaged: " if isinstance(error, Damaged) else ""
+    print(f"error: {which}{error}", file=sys.stderr)
+    return error.code if isinstance(error, NotThere) else 1

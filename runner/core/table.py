@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
@@ -22,9 +23,12 @@ def hash64(key: str | bytes) -> int:
     )
 
 
-def hash_of(keys: Iterable[str | bytes]) -> int:
+def hash_of(keys: Collection[Any]) -> int:
     """The sum of the hashes of some keys, modulo 2^64: the same in any order."""
-    return sum(map(hash64, keys)) % RING
+    try:
+        return sum(map(xxh3_64_intdigest, map(str.encode, keys))) % RING
+    except (TypeError, UnicodeEncodeError):  # bytes, or lone surrogates
+        return sum(map(hash64, keys)) % RING
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from roo.checkpoint.encoding import StateEncoder
 from roo.core.checkpoints import Manifest, Part
 from roo.core.position import Position
+from roo.runtime.background import Background
 from roo.runtime.control import WorkerStats
 from roo.runtime.outlets import Outlet
 from roo.runtime.readers import Readers
-from roo.runtime.resume import own_chains
+from roo.runtime.resume import allowed_classes, own_chains
 from roo.runtime.snapshots import Snapshots
 from roo.runtime.stages import NO_LIMIT, Stages
 
@@ -33,8 +35,8 @@ class Checkpoint:
     """The checkpoints of one worker, one after the other.
 
     stages_of: ("state" or "sink", name) -> the stages that work on it here. resume: the checkpoint
-    that the states came from. stats: what this worker has counted by now. counted: the same at the
-    last cut.
+    that the states came from. stats: what this worker has counted by now. prefix, background: as
+    in `Snapshots`. counted: the stats at the last cut.
     """
 
     def __init__(
@@ -47,11 +49,17 @@ class Checkpoint:
         stages_of: Mapping[tuple[str, str], frozenset[int]],
         resume: Manifest | None,
         stats: Callable[[], WorkerStats],
+        *,
+        prefix: str,
+        background: Background,
     ) -> None:
         chains = own_chains(resume, stages.plan, stages.place[0].table, worker)
-        self._snapshots = Snapshots(folder, worker, stages.states, chains)
+        self._snapshots = Snapshots(
+            folder, worker, stages.keyed, chains,
+            background=background, prefix=prefix,
+            encoder=StateEncoder(allowed_classes(stages.plan)),
+        )  # fmt: skip
         self._stages = stages
-        stages.touch, stages.moving = self._snapshots.touch, self._snapshots.moving
         self._all_outlets = outlets
         self._outlets: dict[str, Outlet] = {}
         self._readers = readers
@@ -68,9 +76,9 @@ class Checkpoint:
         """Whether a checkpoint is being taken."""
         return self._snapshots.active
 
-    def begin(self, barrier: int, *, last: bool) -> None:
-        """A barrier opens. last: nothing is read after it."""
-        self._snapshots.begin(barrier, last=last)
+    def begin(self, barrier: int, *, last: bool, moves: bool) -> None:
+        """A barrier opens. last: nothing is read after it. moves: it carries a change of owners."""
+        self._snapshots.begin(barrier, last=last, moves=moves)
         self._stages.keys_at_once = KEYS_AT_ONCE
         self._outlets = {
             name: outlet for name, outlet in self._all_outlets.items() if outlet.is_open

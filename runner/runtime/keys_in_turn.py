@@ -8,11 +8,13 @@ once, and no set is so large that its growing or going holds a batch up.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
-from itertools import islice, repeat, starmap
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat, starmap
+from typing import Any, Protocol
 
-from roo.items import pack_items
+from roo.core.table import hash_of
+from roo.items import pack_keys
+from roo.runtime.keyed_states import KeyedStates
 
 PAGE_KEYS = 2048
 AHEAD_KEYS = 131_072
@@ -42,23 +44,36 @@ TIDY_KEYS = 16_384
 class Page:
     """Keys and their state objects, side by side."""
 
-    __slots__ = ("_packed", "keys", "states")
+    __slots__ = ("_keys_hash", "_packed", "keys", "states")
 
     def __init__(self, keys: list[Any], states: list[Any]) -> None:
         self.keys = keys
         self.states = states
         self._packed: bytes | None = None
+        self._keys_hash: int | None = None
+
+    def add(self, keys: list[Any], states: list[Any]) -> None:
+        """More of them, at the end."""
+        self.keys += keys
+        self.states += states
+        self._packed = self._keys_hash = None
 
     def packed_keys(self) -> bytes:
-        """As `pack_items` has them; keys are not added to any more. Kept for the next checkpoint,
-        where they are short: packing them takes as long as encoding the states.
+        """As `pack_keys` has them. Kept for the next checkpoint, where they are short: packing them
+        takes as long as encoding the states.
         """
         if self._packed is not None:
             return self._packed
-        packed = pack_items(self.keys)
+        packed = pack_keys(self.keys)
         if len(packed) <= KEPT_BYTES * len(self.keys):
             self._packed = packed
         return packed
+
+    def keys_hash(self) -> int:
+        """As `hash_of` has it. Kept for the next checkpoint."""
+        if self._keys_hash is None:
+            self._keys_hash = hash_of(self.keys)
+        return self._keys_hash
 
     def part(self, start: int, end: int) -> Page:
         """Some of it, or itself."""
@@ -70,70 +85,64 @@ class Page:
 class AllKeys:
     """The keys of one state with their state objects, in pages, in the order they came in.
 
-    Objects that were made one after the other lie so in memory too: going through the pages costs
-    a fifth of looking up each key.
+    count: how many keys have come and not gone, as far as this was told. Objects that were made one
+    after the other lie so in memory too: going through the pages costs a fifth of looking up each
+    key.
     """
 
     def __init__(self, states: Mapping[Any, Any]) -> None:
+        self.count = 0
         self._states = states
         self._pages: list[Page] = []
-        self._count = 0
-        self._page_is_open = False
-        self._untidy = self._tidied = 0
-        self.note_new()
+        self._untidy = 0  # so many of the first pages may have keys that are gone
 
-    def note_new(self) -> None:
-        """Look for keys that were created: a dict has the last ones at its end."""
-        new = len(self._states) - self._count
-        if new <= 0:
-            return
-        keys = list(islice(reversed(self._states), new))[::-1]
-        values = self._states.values()
-        states = list(islice(reversed(values), new))[::-1]  # type: ignore[call-overload]
-        self._count += new
+    def add(self, keys: Sequence[Any]) -> None:
+        """These have just got states."""
+        self.count += len(keys)
+        find = self._states.__getitem__
         at = 0
-        while at < new:
-            if not self._page_is_open or len(self._pages[-1].keys) >= PAGE_KEYS:
+        while at < len(keys):
+            if not self._pages or len(self._pages[-1].keys) >= PAGE_KEYS:
                 self._pages.append(Page([], []))
-                self._page_is_open = True
-                self._untidy += self._untidy > 0  # going through them takes one step more
             page = self._pages[-1]
-            end = at + PAGE_KEYS - len(page.keys)
-            page.keys.extend(keys[at:end])
-            page.states.extend(states[at:end])
-            at = end
+            some = list(keys[at : at + PAGE_KEYS - len(page.keys)])
+            page.add(some, list(map(find, some)))
+            at += len(some)
 
-    def going(self, keys: Iterable[Any]) -> None:
-        """Keys will no longer be there, if they are now."""
-        self.note_new()
-        gone = sum(map(self._states.__contains__, keys))
-        self._count -= gone
-        if gone:
-            self._page_is_open = False
+    def remove(self, keys: Sequence[Any]) -> None:
+        """These are about to lose their states."""
+        self.count -= len(keys)
+        if keys:
             self._untidy = len(self._pages)
 
     def tidy(self) -> None:
         """Before a batch: let go of what is gone, within TIDY_BATCHES of them from all pages."""
         for _ in range(min(self._untidy, len(self._pages) // TIDY_BATCHES + 1)):
             self._untidy -= 1
-            self._tidied = (self._tidied + 1) % len(self._pages)
-            self._pages[self._tidied] = self.present(self._pages[self._tidied])
+            page = self._pages[self._untidy]
+            self._pages[self._untidy] = present(page, self._states, {})
 
-    def present(self, page: Page) -> Page:
-        """What of a page is still there, and not there again as another object."""
-        pairs = zip(page.keys, page.states, strict=True)
-        there = [(key, state) for key, state in pairs if self._states.get(key) is state]
-        if len(there) == len(page.keys):
-            return page
-        return Page([key for key, _ in there], [state for _, state in there])
-
-    def as_they_are(self) -> tuple[list[Page], bool]:
-        """The pages, to which no more is added, and whether something in them may be gone."""
-        self.note_new()
-        self._page_is_open = False
+    def at_cut(self) -> tuple[list[Page], bool]:
+        """The pages as they are now, and whether something in them may be gone. No more is added
+        to any of them, nor to the pages they are copies of but the last.
+        """
         self._pages = [page for page in self._pages if page.keys]
         self._untidy = len(self._pages) if self._untidy else 0
-        return self._pages.copy(), self._untidy > 0
+        pages = self._pages.copy()
+        if pages and len(pages[-1].keys) < PAGE_KEYS:
+            pages[-1] = Page(pages[-1].keys.copy(), pages[-1].states.copy())
+        return pages, self._untidy > 0
+
+
+def present(page: Page, states: Mapping[Any, Any], gone: Mapping[Any, Any]) -> Page:
+    """What of a page is still there, or has gone with that very state."""
+    pairs = zip(page.keys, page.states, strict=True)
+    there = [
+        (key, state) for key, state in pairs if states.get(key) is state or gone.get(key) is state
+    ]
+    if len(there) == len(page.keys):
+        return page
+    return Page([key for key, _ in there], [state for _, state in there])
 
 
 class Touched:
@@ -175,6 +184,10 @@ class Touched:
             return touched > SMALL_FROM * keys
         return touched > ALL_FROM * keys
 
+    def lacks(self, keys: Iterable[Any]) -> bool:
+        """Whether any of some keys would not be stored."""
+        return self.keys is not None and not self.keys.issuperset(keys)
+
     def everything(self) -> None:
         """All keys are to be stored, whatever was touched."""
         if self.keys:
@@ -192,76 +205,155 @@ class Touched:
         return touched
 
 
-class EveryKey:
-    """All keys wait, in turn by pages.
+class Waiting(Protocol):
+    """The keys of a state whose values at a cut are still to be encoded.
 
-    Where a key comes ahead of its turn, its page is not looked for: it comes again with that, or
-    has come with it before. So of a key that comes twice **the first one counts**: a batch runs
-    after its keys came ahead, and a page that came before them came as it was at the cut.
+    full: whether all keys of the state are stored. in_turn: counts those that have had their turn.
     """
 
-    full = True
-
-    def __init__(self, keys: AllKeys, litter: Litter) -> None:
-        self._keys = keys
-        self._pages, self._look = keys.as_they_are()
-        self._pages.reverse()
-        self._next = 0
-        self._ahead: list[set[Any]] = [set()]
-        self._litter = litter
+    full: bool
 
     @property
     def left(self) -> bool:
         """Whether any key may wait."""
-        return bool(self._pages)
-
-    def ahead(self, keys: Iterable[Any]) -> list[Any]:
-        """Those of a batch that may wait, and those that are new. They no longer wait."""
-        first = set(keys).difference(*self._ahead)
-        if len(self._ahead[-1]) > AHEAD_KEYS:
-            self._ahead.append(set())
-        self._ahead[-1] |= first
-        return list(first)
 
     def some(self, count: int) -> Page:
         """So many that have their turn, or fewer; none where `left` says so."""
+
+    def touching(self, keys: Iterable[Any]) -> Page:
+        """A batch is about to run over keys: those that wait, and have to be stored now."""
+
+    def taken_in(self, keys: Iterable[Any]) -> None:
+        """Keys have got states since the cut: they are not of it."""
+
+    def giving_away(self, keys: Iterable[Any]) -> Page:
+        """Keys are about to lose their states: those that have to be stored now."""
+
+    def complaint(self, stored: int, keys_hash: int) -> str:
+        """What is wrong when all have had their turn and so many are stored; "" if nothing is.
+        stored, keys_hash: of the keys in turn where the file is full, else of all.
+        """
+
+
+class EveryKey:
+    """All keys wait, in turn by pages.
+
+    Where a key comes ahead of its turn, its page is not looked for: it comes in its turn as well.
+    **Of the two the one that is stored ahead counts**: a batch runs after its keys were stored, so
+    that one is as it was at the cut. So each key of the cut has its turn exactly once.
+    """
+
+    full = True
+
+    def __init__(self, keyed: KeyedStates, keys: AllKeys, litter: Litter) -> None:
+        self._keys = len(keyed.objects)
+        self._keys_hash = keyed.keys_hash
+        self._states = keyed.objects
+        self._pages, self._look = keys.at_cut()
+        self._pages.reverse()
+        self._next = 0
+        self._ahead: list[set[Any]] = [set()]
+        self._gone: dict[Any, Any] = {}
+        self._litter = litter
+
+    @property
+    def left(self) -> bool:
+        """As in `Waiting`."""
+        return bool(self._pages)
+
+    def some(self, count: int) -> Page:
+        """As in `Waiting`."""
         page = self._pages[-1]
         if not self._next and self._look:
-            page = self._pages[-1] = self._keys.present(page)
+            page = self._pages[-1] = present(page, self._states, self._gone)
         start, self._next = self._next, self._next + count
         some = page.part(start, self._next)
         if self._next >= len(page.keys):
             self._pages.pop()
             self._next = 0
             if not self._pages:
+                self._gone.clear()
                 for had in self._ahead:
                     self._litter.add(had)
         return some
 
+    def touching(self, keys: Iterable[Any]) -> Page:
+        """As in `Waiting`."""
+        return states_of(self._first(keys), self._states)
+
+    def taken_in(self, keys: Iterable[Any]) -> None:
+        """As in `Waiting`."""
+        self._first(keys)
+
+    def giving_away(self, keys: Iterable[Any]) -> Page:
+        """None: nobody here changes the object any more, and its page has it. But what comes for
+        these keys later is another object.
+        """
+        self._first(keys)
+        for key in keys:
+            self._gone.setdefault(key, self._states[key])
+        return Page([], [])
+
+    def complaint(self, stored: int, keys_hash: int) -> str:
+        """As in `Waiting`."""
+        if (stored, keys_hash) == (self._keys, self._keys_hash):
+            return ""
+        return (
+            f"{stored} keys (hash {keys_hash:016x}) were stored, and there were {self._keys} "
+            f"(hash {self._keys_hash:016x})"
+        )
+
+    def _first(self, keys: Iterable[Any]) -> list[Any]:
+        """Those that are heard of for the first time since the cut."""
+        first = set(keys).difference(*self._ahead)
+        if len(self._ahead[-1]) > AHEAD_KEYS:
+            self._ahead.append(set())
+        self._ahead[-1] |= first
+        return list(first)
+
 
 class TouchedKeys:
-    """Only these wait."""
+    """Only these wait. A key that was touched may have no state: it was refused."""
 
     full = False
 
     def __init__(self, keys: set[Any], states: Mapping[Any, Any]) -> None:
         self._waiting = keys
         self._states = states
+        self._to_store = len(keys)
 
     @property
     def left(self) -> bool:
-        """As in `EveryKey`."""
+        """As in `Waiting`."""
         return bool(self._waiting)
 
-    def ahead(self, keys: Iterable[Any]) -> list[Any]:
-        """Those of a batch that wait. They no longer do."""
+    def some(self, count: int) -> Page:
+        """As in `Waiting`."""
+        return self._of(pop_some(self._waiting, count))
+
+    def touching(self, keys: Iterable[Any]) -> Page:
+        """As in `Waiting`."""
         first = self._waiting.intersection(keys)
         self._waiting -= first
-        return list(first)
+        return self._of(list(first))
 
-    def some(self, count: int) -> Page:
-        """As in `EveryKey`."""
-        return states_of(pop_some(self._waiting, count), self._states)
+    def taken_in(self, keys: Iterable[Any]) -> None:
+        """As in `Waiting`."""
+        self._to_store -= len(self._waiting.intersection(keys))
+        self._waiting.difference_update(keys)
+
+    giving_away = touching
+
+    def complaint(self, stored: int, keys_hash: int) -> str:
+        """As in `Waiting`. The hash is not known."""
+        if stored == self._to_store:
+            return ""
+        return f"{stored} keys were stored, and {self._to_store} were to be"
+
+    def _of(self, keys: list[Any]) -> Page:
+        page = states_of(keys, self._states)
+        self._to_store -= len(keys) - len(page.keys)
+        return page
 
 
 def pop_some(keys: set[Any], count: int) -> list[Any]:

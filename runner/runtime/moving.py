@@ -260,12 +260,10 @@ class Move:
     def _do(self, state: str, effect: Effect) -> None:
         match effect:
             case Give(_, keys, _):
-                self._stages.moving(state, keys)  # a snapshot has them as they were at the cut
                 values = self._stages.keyed[state].give_away(keys)
                 size_bytes = self._parcels.give(state, effect, values)
                 self._donors[state].packed(len(keys), size_bytes)
             case TakeIn(_, keys, chunk):
-                self._stages.moving(state, keys)
                 self._stages.keyed[state].take_in(keys, unpack_states(state, chunk))
             case SayEnd():
                 self._parcels.end(state, effect)

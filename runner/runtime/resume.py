@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roo.api import Split
+from roo.api import Sink, Split
+from roo.checkpoint.allowed import Allowed
 from roo.checkpoint.blocks import Damaged
-from roo.checkpoint.encoding import StateMismatch, decode, decode_plain
+from roo.checkpoint.encoding import StateDecoder, StateMismatch
+from roo.checkpoint.inert import plain_states
 from roo.checkpoint.restore import Decode, restore
-from roo.core.checkpoints import SINGLE, FileInfo, Manifest, own_chain
+from roo.core.checkpoints import SINGLE, Chain, Manifest, own_chain
+from roo.core.position import Position
 from roo.core.table import Table
 from roo.plan.model import Plan
 from roo.plan.resolve import resolve
@@ -40,16 +44,16 @@ def differences(manifest: Manifest, plan: Plan) -> list[str]:
 
 def of_same_outputs(manifest: Manifest, plan: Plan) -> Manifest:
     """A checkpoint from before the first message, as one of this plan: there are no offsets and no
-    states that would have to fit. Of sinks that write elsewhere now it knows nothing.
+    states that would have to fit. Of sinks that write elsewhere now, and sources that read
+    otherwise, it knows nothing.
     """
     now = plan.shape
-    changed = {
-        path.split(".")[1]
-        for path in {*manifest.shape, *now}
-        if _is_output(path) and manifest.shape.get(path) != now.get(path)
-    }
-    sinks = {name: noted for name, noted in manifest.sinks.items() if name not in changed}
-    return replace(manifest, sinks=sinks, shape=now, fingerprint=plan.fingerprint)
+    differ = [p for p in {*manifest.shape, *now} if manifest.shape.get(p) != now.get(p)]
+    outputs = {path.split(".")[1] for path in differ if _is_output(path)}
+    inputs = {path.split(".")[1] for path in differ if path.startswith("sources.")}
+    sinks = {name: noted for name, noted in manifest.sinks.items() if name not in outputs}
+    splits = tuple(split for split in manifest.splits if split.source not in inputs)
+    return replace(manifest, sinks=sinks, splits=splits, shape=now, fingerprint=plan.fingerprint)
 
 
 def splits_of(
@@ -70,11 +74,21 @@ def splits_of(
     return dict(enumerate(splits))
 
 
+def stands_of(manifest: Manifest, splits: Mapping[int, tuple[str, Split]]) -> dict[int, Position]:
+    """Where the splits of a resumed run stood, those that the checkpoint knows."""
+    stood = {(s.source, s.name): s.position for s in manifest.splits}
+    return {
+        index: stood[source, split.name]
+        for index, (source, split) in splits.items()
+        if (source, split.name) in stood
+    }
+
+
 def restore_states(stages: Stages, folder: Path, manifest: Manifest) -> None:
     """Fill the states that this worker owns. Raises RunFailure."""
     for spec in stages.plan.spec.states:
         stored = manifest.state_versions.get(spec.name, spec.version)
-        decoded: Decode = decode
+        decoded: Decode = StateDecoder(allowed_classes(stages.plan))
         if stored != spec.version and spec.migrate:
             decoded = _migration(spec.migrate, stored)
         try:
@@ -85,12 +99,27 @@ def restore_states(stages: Stages, folder: Path, manifest: Manifest) -> None:
             raise _failed(spec.name, str(error), "run `roo checkpoint verify`") from error
         except StateMismatch as error:
             raise _failed(spec.name, error.what, error.hint) from error
-        stages.states[spec.name].update(states)
+        except OSError as error:
+            what = f"a checkpoint in {folder} can't be read: {os.strerror(error.errno or 0)}"
+            raise _failed(spec.name, what, "look after the disk, then run it again") from error
+        stages.keyed[spec.name].take_in(list(states), states.values())
+
+
+def allowed_classes(plan: Plan) -> Allowed:
+    """What the stored states of a plan may be of: its plugin modules say it."""
+    spec = plan.spec
+    references = [
+        *(reference for step in spec.steps for reference in (step.call, step.partition)),
+        *(reference for state in spec.states for reference in (state.factory, state.migrate)),
+        *(source.codec.function for source in spec.sources),
+        *(sink.codec.function for sink in spec.sinks),
+    ]
+    return Allowed([r.partition(":")[0] for r in references if r])
 
 
 def own_chains(
     manifest: Manifest | None, plan: Plan, table: Table, worker: int
-) -> dict[str, tuple[FileInfo, ...]]:
+) -> dict[str, Chain]:
     """The chains that the next deltas of a worker may follow on: its own, of the same intervals."""
     if manifest is None:
         return {}
@@ -99,7 +128,7 @@ def own_chains(
     for state in plan.spec.states:
         chain = own_chain(manifest, state.name, worker, intervals)
         if chain is not None and manifest.state_versions.get(state.name) == state.version:
-            found[state.name] = chain.files
+            found[state.name] = chain
     return found
 
 
@@ -108,9 +137,14 @@ def knows(manifest: Manifest, sink: str, worker: int) -> bool:
     return not {SINGLE, str(worker)}.isdisjoint(manifest.sinks.get(sink, {}))
 
 
-def has_left(manifest: Manifest, worker: int) -> bool:
-    """Whether a worker had left in peace by a checkpoint: what it noted is all it wrote."""
-    return worker not in manifest.table.owners
+def is_to_roll_back(manifest: Manifest, name: str, sink: Sink, gone: int) -> bool:
+    """Whether what a worker wrote that is gone has to go back to a checkpoint.
+
+    Not where it had left in peace by then: what it noted last is all it wrote. Only what it was
+    still to commit it may not have come to.
+    """
+    had_left = gone not in manifest.table.owners
+    return sink.rolls_back and knows(manifest, name, gone) and (sink.commits or not had_left)
 
 
 def noted_by(manifest: Manifest, sink: str, worker: int) -> Any:
@@ -124,7 +158,7 @@ def _migration(reference: str, version: int) -> Decode:
 
     def decoded(data: bytes) -> list[Any]:
         try:
-            return [migrate(fields, version) for fields in decode_plain(data)]
+            return [migrate(fields, version) for fields in plain_states(data)]
         except Exception as error:
             what = f"{reference} failed: {type(error).__name__}: {error}"
             raise StateMismatch(what, "mend it: it is given the stored fields and their version") \

@@ -12,18 +12,20 @@ for ten.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from roo import clock
 from roo.checkpoint.blocks import BlockWriter, Group
 from roo.checkpoint.encoding import StateEncoder
-from roo.core.checkpoints import FileInfo, Part, StatePart
+from roo.core.checkpoints import Chain, FileInfo, Part, StatePart
 from roo.core.position import Position
+from roo.core.table import RING
+from roo.runtime.background import Background
 from roo.runtime.failures import RunFailure, shorten
+from roo.runtime.keyed_states import KeyedStates
 from roo.runtime.keys_in_turn import (
     SMALL_BYTES,
     AllKeys,
@@ -32,7 +34,7 @@ from roo.runtime.keys_in_turn import (
     Page,
     Touched,
     TouchedKeys,
-    states_of,
+    Waiting,
 )
 
 SLICE_S, SLICE_S_MAX = 0.003, 0.005
@@ -59,7 +61,7 @@ class _Chain:
     def __init__(self, files: Iterable[FileInfo] = ()) -> None:
         self.files = self.base_bytes = self.base_keys = self.delta_bytes = 0
         for file in files:
-            self.add(file, full=not self.files)
+            self.add(file)
 
     def wants_base(self, *, last: bool) -> bool:
         """Whether the next file is to hold everything: the deltas outgrow what they change.
@@ -74,97 +76,208 @@ class _Chain:
         """Whether its keys take few bytes, as far as is known."""
         return 0 < self.base_bytes <= SMALL_BYTES * self.base_keys
 
-    def add(self, file: FileInfo, *, full: bool) -> None:
-        """The next one. full: it is the base of a new chain."""
-        if full:
-            self.files, self.delta_bytes = 0, 0
-            self.base_bytes, self.base_keys = file.size_bytes, file.keys
-        else:
+    def add(self, file: FileInfo) -> None:
+        """The next one: the full one, or a delta."""
+        if self.files:
             self.delta_bytes += file.size_bytes
+        else:
+            self.base_bytes, self.base_keys = file.size_bytes, file.keys
         self.files += 1
 
 
 class _Cut:
-    """One state being stored. waiting: whose value at the cut is not encoded yet. groups: encoded,
-    and not yet given to the thread.
+    """One state being stored. waiting: whose value at the cut is not encoded yet. keys, keys_hash:
+    as they were at the cut. stored: how many are encoded; in_turn, in_turn_hash: of these, the ones
+    that had their turn. groups: encoded, and not yet given to the background.
     """
 
-    def __init__(self, waiting: TouchedKeys | EveryKey, keys: int) -> None:
+    def __init__(self, waiting: Waiting, keyed: KeyedStates) -> None:
         self.waiting = waiting
-        self.keys = keys
+        self.keys = len(keyed.objects)
+        self.keys_hash = keyed.keys_hash
         self.keys_at_once = GROUP_KEYS_FIRST
+        self.stored = self.in_turn = self.in_turn_hash = 0
         self.groups: list[Group] = []
         self.groups_bytes = 0
         self.writer: BlockWriter | None = None
         self.file: FileInfo | None = None
 
+    def complaint(self) -> str:
+        """What is wrong with the counts when everything is encoded and written; "" if nothing."""
+        written = self.file.keys if self.file is not None else 0
+        if written != self.stored:
+            return f"{self.stored} keys were encoded, and {written} written"
+        stored = self.in_turn if self.waiting.full else self.stored
+        return self.waiting.complaint(stored, self.in_turn_hash % RING)
+
+
+class _State:
+    """One state, told of all that happens to it (a `keyed_states.Watcher`), and the cut of it that
+    is being stored. encode: stores a page of it now; whether ahead of its turn.
+    """
+
+    def __init__(
+        self,
+        keyed: KeyedStates,
+        restored: Chain | None,
+        litter: Litter,
+        encode: Callable[[_State, Page, bool], None],
+        fail: Callable[[str, str], RunFailure],
+    ) -> None:
+        self.keyed = keyed
+        self.chain = _Chain()
+        self.keys = AllKeys(keyed.objects)
+        self.touched = Touched(keyed.objects, litter)
+        self.cut: _Cut | None = None
+        self._litter = litter
+        self._encode = encode
+        self._fail = fail
+        self.touched.everything()
+        keyed.watch(self)
+        # Keys that were created since they were restored, by preloading, are in no file.
+        now = len(keyed.objects), keyed.keys_hash
+        if restored is not None and (restored.keys, restored.keys_hash) == now:
+            self.chain = _Chain(restored.files)
+            self.touched.start_anew()
+        self.expect()
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """The keys that are still to be encoded, if there are any."""
+        cut = self.cut
+        return cut.waiting if cut is not None and cut.waiting.left else None
+
+    def touching(self, keys: list[Any]) -> None:
+        """As in `Watcher`."""
+        waiting = self.waiting
+        if waiting is not None:
+            self._encode(self, waiting.touching(keys), True)
+        self.touched.note(keys)
+        self._litter.tidy()
+        self.keys.tidy()
+
+    def taken_in(self, keys: Sequence[Any]) -> None:
+        """As in `Watcher`."""
+        self.keys.add(keys)
+        waiting = self.waiting
+        if waiting is not None:
+            waiting.taken_in(keys)
+        if self.touched.lacks(keys):
+            raise self._fail(self.keyed.name, "a new key was not among those to be stored")
+
+    def giving_away(self, keys: Sequence[Any]) -> None:
+        """As in `Watcher`. What was stored of them before must not be gone on from: the next
+        snapshot is a full one.
+        """
+        waiting = self.waiting
+        if waiting is not None:
+            self._encode(self, waiting.giving_away(keys), True)
+        self.keys.remove(keys)
+        self.touched.everything()
+
+    def expect(self) -> None:
+        """How the next checkpoint will be, as far as the chain tells."""
+        self.touched.small = self.chain.is_small
+        if not self.chain.files:
+            self.touched.everything()
+
+    def begin_cut(self, *, last: bool) -> _Cut:
+        """The values are to be kept as they are now. Raises RunFailure where books and states
+        differ.
+        """
+        keyed = self.keyed
+        keyed.note_created()
+        if self.keys.count != len(keyed.objects):
+            what = (
+                f"{self.keys.count} keys have come and not gone, and {len(keyed.objects)} are there"
+            )
+            raise self._fail(keyed.name, what)
+        touched = self.touched.start_anew()
+        waiting: Waiting
+        if touched is None or self.chain.wants_base(last=last):
+            waiting = EveryKey(keyed, self.keys, self._litter)
+            if touched:
+                self._litter.add(touched)
+        else:
+            waiting = TouchedKeys(touched, keyed.objects)
+        self.cut = _Cut(waiting, keyed)
+        return self.cut
+
+    def settle(self, part: StatePart, *, kept: bool) -> None:
+        """The checkpoint that this was a part of is real, or never will be."""
+        if not kept:
+            self.touched.everything()
+        elif part.full:
+            self.chain = _Chain([part.file] if part.file else [])
+        elif part.file is not None:
+            self.chain.add(part.file)
+        self.cut = None
+        self.expect()
+
+
+class _Checkpoint:
+    """One checkpoint. moves: states move at its cut. error, sink_error: as in `Part`."""
+
+    def __init__(self, barrier: int, *, last: bool, moves: bool) -> None:
+        self.barrier = barrier
+        self.last = last
+        self.moves = moves
+        self.error = ""
+        self.sink_error = ""
+        self.is_synced = False
+
 
 class Snapshots:
     """The snapshots of one worker, one barrier after the other.
 
-    states: state name -> key -> state object. chains: what each state was restored from, where the
-    next delta may follow on that.
+    folder: where they go. prefix: in the names of the files, so that no other run or attempt has
+    the same. states: state name -> the states. chains: what each was restored from, where the next
+    delta may follow on that. background: does what waits for the disk. encoder: of states.
     """
 
     def __init__(
         self,
         folder: Path,
         worker: int,
-        states: Mapping[str, dict[Any, Any]],
-        chains: Mapping[str, Iterable[FileInfo]],
+        states: Mapping[str, KeyedStates],
+        chains: Mapping[str, Chain],
+        *,
+        background: Background,
+        prefix: str = "",
+        encoder: StateEncoder | None = None,
     ) -> None:
         self._folder = folder
         self._worker = worker
-        self._states = states
-        self._chains = {name: _Chain(chains.get(name, ())) for name in states}
-        self._keys = {name: AllKeys(of) for name, of in states.items()}
+        self._prefix = prefix
         self._litter = Litter()
-        self._touched = {name: Touched(of, self._litter) for name, of in states.items()}
-        for name, chain in self._chains.items():
-            self._expect(name, chain)
-        self._cuts: dict[str, _Cut] = {}
-        self._barrier: int | None = None
-        self._last_one = False
-        self._encoder = StateEncoder()
-        self._queue: SimpleQueue[Any] = SimpleQueue()
-        self._error = ""
-        self._synced = threading.Event()
+        self._encoder = encoder or StateEncoder()
+        self._background = background
+        self._blocks_given = self._blocks_done = 0
+        self._checkpoint: _Checkpoint | None = None
         self._last: dict[str, StatePart] = {}
-        threading.Thread(target=self._write, name="snapshots", daemon=True).start()
+        self._states = {
+            name: _State(keyed, chains.get(name), self._litter, self._encode, self._wrong)
+            for name, keyed in states.items()
+        }
 
     # Between batches
-
-    def touch(self, state: str, keys: list[Any]) -> None:
-        """A batch is about to run over these keys."""
-        cut = self._cuts.get(state)
-        if cut is not None and cut.waiting.left:
-            first = cut.waiting.ahead(keys)
-            if first:
-                self._encode(state, cut, states_of(first, self._states[state]))
-        self._touched[state].note(keys)
-        self._litter.tidy()
-        self._keys[state].note_new()
-        self._keys[state].tidy()
-
-    def moving(self, state: str, keys: list[Any]) -> None:
-        """Keys are about to come or go."""
-        self.touch(state, keys)
-        self._keys[state].going(keys)
 
     @property
     def active(self) -> bool:
         """Whether a checkpoint is being taken."""
-        return self._barrier is not None
+        return self._checkpoint is not None
 
     def slice(self, away_s: float = 0.0) -> None:
         """Encode for a while. away_s: how long batches have had."""
         begun_s = clock.monotonic_s()
         end_s = begun_s + min(max(SLICE_S, away_s), SLICE_S_MAX)
-        for state, cut in self._cuts.items():
-            while cut.waiting.left:
-                if self._queue.qsize() > QUEUE_BLOCKS_MAX:
+        for state in self._states.values():
+            while (waiting := state.waiting) is not None:
+                if self._blocks_given - self._blocks_done > QUEUE_BLOCKS_MAX:
                     return
-                self._encode(state, cut, cut.waiting.some(cut.keys_at_once))
+                assert state.cut is not None
+                cut = state.cut
+                self._encode(state, waiting.some(cut.keys_at_once), False)
                 now_s = clock.monotonic_s()
                 if now_s - begun_s < GROUP_S:
                     cut.keys_at_once = min(2 * cut.keys_at_once, GROUP_KEYS_MAX)
@@ -176,91 +289,115 @@ class Snapshots:
 
     # One checkpoint
 
-    def begin(self, barrier: int, *, last: bool = False) -> None:
-        """A barrier has opened."""
-        self._barrier = barrier
-        self._last_one = last
-        self._error = ""
-        self._synced.clear()
+    def begin(self, barrier: int, *, last: bool = False, moves: bool = False) -> None:
+        """A barrier has opened. moves: at its cut states go to other workers, so what is stored
+        later is not gone on from what is stored now: the next snapshot of each state is a full one.
+        """
+        self._checkpoint = _Checkpoint(barrier, last=last, moves=moves)
 
     def cut(self, state: str) -> None:
-        """Every stage that works on a state is aligned: its values are to be kept as they are."""
-        touched = self._touched[state].start_anew()
-        keys = len(self._states[state])
-        if touched is None or self._chains[state].wants_base(last=self._last_one):
-            self._cuts[state] = _Cut(EveryKey(self._keys[state], self._litter), keys)
-            if touched:
-                self._litter.add(touched)
-        else:
-            self._cuts[state] = _Cut(TouchedKeys(touched, self._states[state]), keys)
+        """Every stage that works on a state is aligned: its values are to be kept as they are.
+
+        Raises RunFailure where books and states differ.
+        """
+        checkpoint = self._checkpoint
+        assert checkpoint is not None
+        one = self._states[state]
+        one.begin_cut(last=checkpoint.last)
+        if checkpoint.moves:
+            one.touched.everything()
 
     def sync(self, sinks: Iterable[Any]) -> None:
         """Nothing more will be cut: finish the files, and what sinks have prepared."""
-        for state, cut in self._cuts.items():
-            self._hand_on(state, cut)
-        self._queue.put((list(self._cuts.values()), list(sinks)))
+        assert self._checkpoint is not None
+        for state in self._states.values():
+            self._hand_on(state)
+        self._background(partial(self._finish, self._checkpoint, self._cuts, list(sinks)))
 
     @property
     def all_encoded(self) -> bool:
         """Whether no key waits."""
-        return not any(cut.waiting.left for cut in self._cuts.values())
+        return all(state.waiting is None for state in self._states.values())
 
     @property
     def synced(self) -> bool:
         """Whether everything is durable (or has failed to become it)."""
-        return self._synced.is_set()
+        return self._checkpoint is not None and self._checkpoint.is_synced
 
     def part(self, splits: dict[int, Position], sinks: dict[str, Any]) -> Part:
-        """What to report. Ends the checkpoint here; `settle` is still to come."""
-        assert self._barrier is not None
-        self._last = {
-            name: StatePart(cut.file, cut.waiting.full, cut.keys)
-            for name, cut in self._cuts.items()
-        }
-        part = Part(self._barrier, splits, sinks, self._last,
-                    tuple(sorted(self._encoder.by_pickle)), self._error)  # fmt: skip
-        self._barrier = None
+        """What to report. Ends the checkpoint here; `settle` is still to come.
+
+        Raises RunFailure where other keys were stored than were to be.
+        """
+        checkpoint = self._checkpoint
+        assert checkpoint is not None
+        self._last = {}
+        for name, state in self._states.items():
+            cut = state.cut
+            if cut is not None:
+                what = "" if checkpoint.error else cut.complaint()
+                if what:
+                    raise self._wrong(name, what)
+                self._last[name] = StatePart(cut.file, cut.waiting.full, cut.keys, cut.keys_hash)
+        part = Part(checkpoint.barrier, splits, sinks, self._last,
+                    tuple(sorted(self._encoder.by_pickle)), checkpoint.error,
+                    checkpoint.sink_error)  # fmt: skip
+        self._checkpoint = None
         return part
 
     def settle(self, *, kept: bool) -> None:
         """The checkpoint is real, or never will be: then its keys go into the next one."""
-        for name in self._cuts:
-            chain, part = self._chains[name], self._last[name]
-            if kept and part.file is not None:
-                chain.add(part.file, full=part.full)
-            elif not kept:
-                self._touched[name].everything()
-            self._expect(name, chain)
-        self._cuts = {}
-
-    def _expect(self, state: str, chain: _Chain) -> None:
-        """How a state's next checkpoint will be, as far as its chain tells."""
-        self._touched[state].small = chain.is_small
-        if not chain.files:
-            self._touched[state].everything()
+        for name, part in self._last.items():
+            self._states[name].settle(part, kept=kept)
+        self._last = {}
 
     # Encoding and writing
 
-    def _encode(self, state: str, cut: _Cut, page: Page) -> None:
+    @property
+    def _cuts(self) -> list[_Cut]:
+        return [state.cut for state in self._states.values() if state.cut is not None]
+
+    def _encode(self, state: _State, page: Page, ahead: bool) -> None:
+        cut = state.cut
+        assert cut is not None
         for start in range(0, len(page.keys), GROUP_KEYS_MAX):
             part = page.part(start, start + GROUP_KEYS_MAX)
             try:
                 encoded = self._encoder.encode(part.states)
             except Exception as error:
-                raise self._unstorable(state, part, error) from error
-            group = Group(part.packed_keys(), encoded, len(part.keys))
+                raise self._unstorable(state.keyed.name, part, error) from error
+            group = Group(part.packed_keys(), encoded, len(part.keys), ahead)
             cut.groups.append(group)
             cut.groups_bytes += len(group.keys) + len(group.states)
+            cut.stored += len(part.keys)
+            if not ahead:
+                cut.in_turn += len(part.keys)
+                cut.in_turn_hash += part.keys_hash() if cut.waiting.full else 0
             if cut.groups_bytes > BLOCK_BYTES:
-                self._hand_on(state, cut)
+                self._hand_on(state)
 
-    def _hand_on(self, state: str, cut: _Cut) -> None:
-        if cut.groups:
-            self._queue.put((cut, state, cut.groups))
+    def _hand_on(self, state: _State) -> None:
+        cut = state.cut
+        if cut is not None and cut.groups:
+            assert self._checkpoint is not None
+            job = partial(self._write, self._checkpoint, cut, state.keyed.name, cut.groups)
             cut.groups, cut.groups_bytes = [], 0
+            self._blocks_given += 1
+            self._background(job)
+
+    def _wrong(self, state: str, what: str) -> RunFailure:
+        """What was counted differs: nothing may be built on it."""
+        return RunFailure({
+            "kind": "state",
+            "step": state,
+            "what": f"internal error: state {state} of worker {self._worker}: {what}",
+            "hint": "please report this; run it again, and it goes on from the last checkpoint, "
+                    "which does not have it",
+        })  # fmt: skip
 
     def _unstorable(self, state: str, page: Page, error: Exception) -> RunFailure:
         """Which of the keys it was."""
+        hint = "keep plain data in states (no files, locks or lambdas), or run with --no-checkpoint"
         for key, value in zip(page.keys, page.states, strict=True):
             try:
                 self._encoder.encode([value])
@@ -272,38 +409,44 @@ class Snapshots:
                     "key": shorten(key),
                     "what": f"a state of type {kind.__module__}.{kind.__qualname__} can't be "
                             f"stored: {found}",
-                    "hint": "keep plain data in states (no files, locks or lambdas), or run with "
-                            "--no-checkpoint",
+                    "hint": getattr(found, "hint", hint),
                 })  # fmt: skip
-        return RunFailure({"kind": "state", "step": state, "what": str(error), "hint": ""})
+        return RunFailure({"kind": "state", "step": state, "what": str(error), "hint": hint})
 
-    def _write(self) -> None:
-        """The thread."""
-        while True:
-            job = self._queue.get()
+    # In the background
+
+    def _write(self, checkpoint: _Checkpoint, cut: _Cut, state: str, groups: list[Group]) -> None:
+        """A block. Where there is no room, most likely, the checkpoint fails, and not the run."""
+        try:
+            if not checkpoint.error:
+                if cut.writer is None:
+                    which = f"-{self._prefix}" if self._prefix else ""
+                    name = f"c{checkpoint.barrier:08}{which}-w{self._worker}-{state}.snap"
+                    cut.writer = BlockWriter(self._folder / name)
+                cut.writer.add(groups)
+        except Exception as error:
+            checkpoint.error = _said(error)
+        self._blocks_done += 1
+
+    def _finish(self, checkpoint: _Checkpoint, cuts: list[_Cut], sinks: list[Any]) -> None:
+        """A file whose fsync has failed is not tried again: the kernel has dropped its pages."""
+        writers = [(cut, cut.writer) for cut in cuts if cut.writer is not None]
+        for cut, writer in writers:
             try:
-                if len(job) == 3:
-                    self._put(*job)
-                else:
-                    self._finish(*job)
-            except Exception as error:  # no room, most likely: the checkpoint fails, not the run
-                self._error = self._error or str(error) or type(error).__name__
-            if len(job) == 2:
-                self._synced.set()
-
-    def _put(self, cut: _Cut, state: str, groups: list[Group]) -> None:
-        if self._error:
-            return
-        if cut.writer is None:
-            name = f"c{self._barrier:08}-w{self._worker}-{state}.snap"
-            cut.writer = BlockWriter(self._folder / name)
-        cut.writer.add(groups)
-
-    def _finish(self, cuts: list[_Cut], sinks: list[Any]) -> None:
-        for cut in cuts:
-            if cut.writer is not None and not self._error:
-                cut.file = cut.writer.finish()
-            elif cut.writer is not None:
-                cut.writer.abandon()
+                if not checkpoint.error:
+                    cut.file = writer.finish()
+            except Exception as error:
+                checkpoint.error = _said(error)
+        if checkpoint.error:
+            for _, writer in writers:
+                writer.abandon()
         for sink in sinks:
-            sink.sync()
+            try:
+                sink.sync()
+            except Exception as error:
+                checkpoint.sink_error = checkpoint.sink_error or _said(error)
+        checkpoint.is_synced = True
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

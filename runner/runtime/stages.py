@@ -45,10 +45,10 @@ class Stages:
     """Every stage of a plan on one worker, with the states it owns.
 
     place: who owns what, for each stage, as they turn over one by one. keyed: state name -> its
-    states; states: the same -> key -> state object. state_at: the state that a stage works on.
-    touch: told of the keys of a batch before it runs, where checkpoints are kept. keys_at_once: of
-    so many at most; between_parts: called where a batch had more. items: sink name -> what was
-    emitted and not yet taken, still messages (or what `encode` returned).
+    states. state_at: the state that a stage works on. touch: told of the keys of a batch before it
+    runs, where they are copied. keys_at_once: of so many at most; between_parts: called where a
+    batch had more. items: sink name -> what was emitted and not yet taken, still messages (or what
+    `encode` returned).
     """
 
     def __init__(self, plan: Plan, worker: int, place: Placement) -> None:
@@ -58,11 +58,9 @@ class Stages:
         self.code = generate(plan)
         self.failures = Failures(plan, worker, self.code, self._set_aside)
         self.keyed = {s.name: KeyedStates(s.name) for s in plan.spec.states}
-        self.states = {name: keyed.objects for name, keyed in self.keyed.items()}
         self.touch: Callable[[str, list[Any]], None] | None = None
         self.keys_at_once = NO_LIMIT
         self.between_parts: Callable[[], None] = lambda: None
-        self.moving: Callable[[str, list[Any]], None] = lambda state, keys: None
         self.state_at = {
             s.index: step.state
             for s in plan.stages
@@ -104,8 +102,10 @@ class Stages:
         keys, messages, entries = payload
         steps = self.plan.stages[stage].entries
         functions = self._aimed(stage)
+        state = self.state_at[stage]
+        self.keyed[state].touch(keys)
         if self.touch is not None:
-            self.touch(self.state_at[stage], keys)
+            self.touch(state, keys)
         if len(steps) == 1:
             self.messages_in[steps[0]] += len(keys)
             functions[stage](keys, messages)
@@ -192,7 +192,7 @@ class Stages:
             self._check_key(key, f"the keys of state {state.name}")
             if state.unknown != "create":
                 known.append(key)
-            if not create_states or key in self.states[state.name]:
+            if not create_states or key in self.keyed[state.name].objects:
                 continue
             if self.place[0].table.owner_of(key) != self.worker:
                 continue
@@ -278,7 +278,7 @@ class Stages:
             if step.partition:
                 names[f"key_{name}"] = resolve(step.partition)
         for state in self.plan.spec.states:
-            names[f"state_of_{identifier(state.name)}"] = self.states[state.name].get
+            names[f"state_of_{identifier(state.name)}"] = self.keyed[state.name].objects.get
             names[f"create_{identifier(state.name)}"] = self._admitter(state)
         for sink in self.plan.spec.sinks:
             names[f"emit_{identifier(sink.name)}"] = self.items[sink.name].append

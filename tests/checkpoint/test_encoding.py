@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roo.checkpoint.encoding import StateEncoder, StateMismatch, _describe, decode, decode_plain
+from roo.checkpoint.encoding import StateEncoder, StateMismatch, _describe, decode
+from roo.checkpoint.inert import plain_states
 from tests.checkpoint import kinds
 from tests.checkpoint.kinds import Basket, Fixed, Frozen, Loose, Plain, Total, Window
 from tests.runtime.test_payload import alike, messages
@@ -257,9 +258,9 @@ def test_new_fields_of_attrs_and_msgspec_get_their_defaults(
 def test_fields_of_one_kind_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds_stored = [[Window(3), Window(4)], [Total(1), Total(2)], [Basket(["a"]), Basket([])]]
     windows, totals, baskets = (StateEncoder().encode(stored) for stored in kinds_stored)
-    assert decode_plain(windows)[1] == {"count": 4, "last": (), "inner": None}
-    assert decode_plain(totals) == [{"n": 1}, {"n": 2}]
-    assert decode_plain(baskets) == [{"items": ["a"]}, {"items": []}]
+    assert plain_states(windows)[1] == {"count": 4, "last": (), "inner": None}
+    assert plain_states(totals) == [{"n": 1}, {"n": 2}]
+    assert plain_states(baskets) == [{"items": ["a"]}, {"items": []}]
     as_it_became(monkeypatch, "Window", Grown)
     one, two = decode(windows)
     assert [one, two] == [Grown(3), Grown(4)]
@@ -284,16 +285,16 @@ def test_plain_data_needs_nobody_s_code(tmp_path: Path) -> None:
     (tmp_path / "states").write_bytes(data)
     program = f"""
 import sys
-from roo.checkpoint.encoding import decode_plain
+from roo.checkpoint.inert import plain_states
 from pathlib import Path
-print(decode_plain(Path({str(tmp_path / "states")!r}).read_bytes()))
+print(plain_states(Path({str(tmp_path / "states")!r}).read_bytes()))
 assert not any(name.startswith("tests") for name in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           timeout=20, check=True)  # fmt: skip
     expected = [{"count": 3, "last": (1,), "inner": {"items": ["a"]}}, {"n": 4}, {"a": {1}},
                 {"n": 2}]  # fmt: skip
-    assert done.stdout.strip() == repr(expected) == repr(decode_plain(data))
+    assert done.stdout.strip() == repr(expected) == repr(plain_states(data))
 
 
 def test_a_class_with_its_own_way_of_being_stored_keeps_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from roo.checkpoint.folder import CommitUnknown, Folder, NotCommitted, Unreadabl
 from roo.checkpoint.manifest import OtherFormat, from_json, to_json
 from roo.checkpoint.restore import restore
 from roo.core.checkpoints import Chain, FileInfo, Manifest, SplitPosition
-from roo.core.table import Table
-from roo.items import pack_items
+from roo.core.table import RING, Table, hash_of
+from roo.items import pack_keys
 
 SCHEMA = json.loads(Path("schemas/checkpoint.schema.json").read_text())
 
@@ -32,8 +33,18 @@ def snapshot(folder: Path, name: str, states: dict[Any, Any], block: int = 3) ->
     for start in range(0, len(keys), block):
         some = keys[start : start + block]
         encoded = StateEncoder().encode([states[key] for key in some])
-        writer.add([Group(pack_items(some), encoded, len(some))])
+        writer.add([Group(pack_keys(some), encoded, len(some), ahead=False)])
     return writer.finish()
+
+
+def chain(
+    files: tuple[FileInfo, ...],
+    keys: Collection[str],
+    worker: int = 0,
+    intervals: tuple[tuple[int, int], ...] = ((0, RING),),
+) -> Chain:
+    """The files of a state "s" that have these keys."""
+    return Chain("s", worker, intervals, files, len(keys), hash_of(keys))
 
 
 def manifest(number: int = 1, table: Table | None = None, **more: Any) -> Manifest:
@@ -62,7 +73,8 @@ def stored(folder: Path, number: int, table: Table, history: list[dict[str, Any]
             for step, states in enumerate(history)
         )  # fmt: skip
         intervals = tuple((a, b) for a, b, _ in table.intervals(worker))
-        chains.append(Chain("s", worker, intervals, files))
+        mine = {k for states in history for k in states if table.owner_of(k) == worker}
+        chains.append(chain(files, mine, worker, intervals))
     return manifest(number, table, chains=tuple(chains))
 
 
@@ -159,7 +171,7 @@ def committed(folder: Folder, *numbers: int) -> None:
     files: tuple[FileInfo, ...] = ()
     for number in numbers:
         files = (*files, snapshot(folder.path, named(number), {"a": number}))
-        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
+        folder.commit(manifest(number, chains=(chain(files, ["a"]),)))
 
 
 def names(folder: Path) -> list[str]:
@@ -171,7 +183,7 @@ def test_only_the_newest_are_kept_and_what_they_need(tmp_path: Path) -> None:
     committed(folder, 1, 2, 3)
     for number in (4, 5):
         full = (snapshot(tmp_path, named(number), {"a": number}),)
-        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), full),)))
+        folder.commit(manifest(number, chains=(chain(full, ["a"]),)))
     (tmp_path / named(5, 7)).touch()
     (tmp_path / named(6, 7)).touch()
     (tmp_path / "notes.txt").touch()
@@ -206,7 +218,7 @@ def test_manifests_go_durably_before_their_files(
     folder = Folder(tmp_path)
     for number in (1, 2):
         files = (snapshot(tmp_path, named(number), {"a": number}),)
-        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
+        folder.commit(manifest(number, chains=(chain(files, ["a"]),)))
     calls: list[str] = []
     unlink, fsync = disk.unlink, disk.fsync
     monkeypatch.setattr(disk, "unlink", lambda path: (calls.append(Path(path).name), unlink(path)))
@@ -269,7 +281,7 @@ def test_the_newest_intact_is_found(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     for number in (1, 2, 3):
         files = (snapshot(tmp_path, named(number), {"a": number}),)
-        folder.commit(manifest(number, chains=(Chain("s", 0, ((0, 1 << 64),), files),)))
+        folder.commit(manifest(number, chains=(chain(files, ["a"]),)))
     (tmp_path / named(3)).write_bytes(b"")
     folder.manifest_path(2).write_text("{")
     (tmp_path / named(9)).touch()
@@ -330,8 +342,7 @@ def test_a_finished_run_is_one_however_much_of_it_is_forgotten(
     folder = Folder(tmp_path)
     for number in (1, 2):
         files = (snapshot(tmp_path, named(number), {"a": number}),)
-        chain = Chain("s", 0, ((0, 1 << 64),), files)
-        folder.commit(manifest(number, chains=(chain,), finished=number == 2))
+        folder.commit(manifest(number, chains=(chain(files, ["a"]),), finished=number == 2))
     left = [None] * removed
     unlink = disk.unlink
 

@@ -9,16 +9,13 @@ import pytest
 from roo.checkpoint.folder import Folder
 from roo.cli.main import _run
 from roo.cli.stored import manifest_of
-from roo.core.checkpoints import Chain
-from tests.checkpoint.test_folder import manifest, snapshot
-
-EVERYTHING = ((0, 1 << 64),)
+from tests.checkpoint.test_folder import chain, manifest, snapshot
 
 
 def kept(folder: Folder, number: int) -> None:
     """A checkpoint with a state of one key, and nothing before it."""
     file = snapshot(folder.path, f"c{number:08}-w0-s.snap", {"a": number})
-    folder.commit(manifest(number, chains=(Chain("s", 0, EVERYTHING, (file,)),)))
+    folder.commit(manifest(number, chains=(chain((file,), ["a"]),)))
     folder.prune(1)
 
 

@@ -38,7 +38,8 @@ class States:
 
     def watch(self) -> None:
         """Keep the sum of the hashes of all keys, as where there are checkpoints."""
-        self.keyed["s"].watch(Deaf())
+        self.keyed["s"].watch(self)
+        self.seen.clear()
 
     def run(self, key: str) -> None:
         """As a batch does: a state that there is not yet is created."""
@@ -47,19 +48,16 @@ class States:
         else:
             self.keyed["s"].create(key, then(None))
 
-    def moving(self, name: str, keys: list[str]) -> None:
-        assert name == "s"
+    def touching(self, keys: list[Any]) -> None:
+        """As in `Watcher`."""
+
+    def taken_in(self, keys: Sequence[Any]) -> None:
+        """As in `Watcher`."""
         self.seen += keys
 
-
-class Deaf:
-    """A watcher that does nothing."""
-
-    def touching(self, keys: list[Any]) -> None: ...
-
-    def taken_in(self, keys: Sequence[Any]) -> None: ...
-
-    def giving_away(self, keys: Sequence[Any]) -> None: ...
+    def giving_away(self, keys: Sequence[Any]) -> None:
+        """As in `Watcher`."""
+        self.seen += keys
 
 
 class Cluster:
@@ -82,6 +80,7 @@ class Cluster:
         self.ran: list[str] = []
         self.numbers: dict[str, list[int]] = {}  # of the messages that ran, by key
         self.keys = keys
+        self.watched = watched
         self.inbox: dict[int, deque[Batch]] = {}
         self.waiting: dict[int, list[Batch]] = {}
         self.sent: list[tuple[int, int, Kind, int, int]] = []
