@@ -125,8 +125,9 @@ class Reader:
         """What is needed besides the offset of the last `Read` to go on from there, or to find that
         nobody can: which file it is, what a decoder has learnt. Plain data, for JSON.
 
-        A reader that is opened at that offset finds it in `Context.memory`. It must belong to the
-        offset: a `read` that returns None leaves it as it is.
+        A reader that is opened at that offset finds it in `Context.memory`. It is asked for at each
+        checkpoint, and must belong to that offset: whoever goes on to another file says so with a
+        Read, of nothing if need be.
         """
         return None
 

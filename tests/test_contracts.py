@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,21 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("in") / "in.txt"
     file.write_text(LINES + "the last one, without newline")
     return file
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_header_is_not_forgotten(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"in.csv{suffix}"
+    content = ("n,m\n" + "".join(f"{n},{n % 7}\n" for n in range(20_000))).encode()
+    file.write_bytes(gzip.compress(content) if suffix else content)
+    codec = connectors.codec("csv", None, {})
+    for follow in (False, True)[: 1 if suffix else 2]:
+        options = {"path": str(file), "follow": follow}
+        check_source(
+            lambda options=options: connectors.source("file", options),  # type: ignore[misc]
+            codec=codec,
+            messages=15_000 if follow else None,
+        )
 
 
 @pytest.mark.parametrize("options", [{}, {"splits": 3}])
@@ -243,6 +259,31 @@ def of_chance(self: Any, start: int, end: int) -> list[Any]:
     return [os.urandom(4) for _ in range(start, end)]
 
 
+class Learns(Numbers):
+    """Its first message tells how to read the others."""
+
+    def open(self, split: Split, offset: int | None, codec: Codec, context: Context) -> Reader:
+        return LearnsReader(offset or 0, context.memory)
+
+
+class LearnsReader(NumbersReader):
+    def __init__(self, offset: int, memory: Any) -> None:
+        super().__init__(offset)
+        self.learnt = memory
+
+    def messages(self, start: int, end: int) -> list[Any]:
+        self.learnt = self.learnt or {"first": start}
+        return [number + self.learnt["first"] for number in range(start, end)]
+
+    def memory(self) -> Any:
+        return self.learnt
+
+
+class Forgets(Learns):
+    def open(self, split: Split, offset: int | None, codec: Codec, context: Context) -> Reader:
+        return LearnsReader(offset or 0, None)
+
+
 WRONG_SOURCES: dict[str, tuple[type[Source], str]] = {
     "refuses": (Refuses, "check() accepts what can be read"),
     "no split": (splitting(), "there is at least one split"),
@@ -272,6 +313,9 @@ WRONG_SOURCES: dict[str, tuple[type[Source], str]] = {
     "other messages each time": (reading(messages=of_chance), "from the start brings the same"),
     "deaf to offsets": (Deaf, "offsets grow: a Read"),
     "one too far": (OneTooFar, "gives exactly what comes after it"),
+    "forgets what it has learnt": (Forgets, "gives exactly what comes after it"),
+    "remembers a set": (reading(memory=lambda self: {1}), "what `memory` gives is plain data"),
+    "remembers a tuple": (reading(memory=lambda self: (1,)), "what `memory` gives is plain data"),
     "counts anew": (shifted(lambda offset: -offset), "offsets grow: a Read"),
     "counts on": (shifted(lambda offset: 1), "offsets count from the beginning"),
 }
@@ -279,6 +323,7 @@ WRONG_SOURCES: dict[str, tuple[type[Source], str]] = {
 
 def test_a_right_source_passes() -> None:
     check_source(lambda: Numbers({}))
+    check_source(lambda: Learns({}))
 
 
 @pytest.mark.parametrize("name", WRONG_SOURCES)
@@ -547,6 +592,24 @@ class ShowsAtOnce(Aside):
         pass
 
 
+class PublishesAtClose(Aside):
+    def close(self) -> None:
+        self.flush()
+
+
+class ForgetsAtClose(Aside):
+    """What was prepared goes with what was not."""
+
+    def close(self) -> None:
+        os.ftruncate(self.fd, len(read(self.folder / "out")))
+
+
+class SaysNothingOfTheDisk(AtOnce):
+    def sync(self) -> None:
+        with suppress(OSError):
+            os.fsync(self.fd)
+
+
 WRONG_SINKS: dict[type[Sink], str] = {
     KeepsTheLast: "a run that nothing happens to",
     CommitsTwice: "commit may come twice",
@@ -567,6 +630,9 @@ WRONG_SINKS: dict[type[Sink], str] = {
     OfOneThread: "created in a thread",
     Waits: "it has not come back after 2 s",
     ShowsAtOnce: "the output shows nothing that is not committed",
+    PublishesAtClose: "the output shows nothing that is not committed",
+    ForgetsAtClose: "close keeps what a checkpoint may have",
+    SaysNothingOfTheDisk: "a sync that fails says so",
 }  # fmt: skip
 
 
@@ -585,6 +651,19 @@ def test_a_wrong_sink_is_caught(wrong: type[Sink]) -> None:
         str(caught.value),
         re.DOTALL,
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "rule"),
+    [
+        ({"fences": True}, "what an older writer does late goes nowhere"),
+        ({"spoils": [lambda folder: (folder / "out").unlink()]}, "what others have done"),
+    ],
+)
+def test_one_that_takes_its_output_for_its_own(more: dict[str, Any], rule: str) -> None:
+    with pytest.raises(AssertionError, match=rule):
+        check_sink(lambda folder: AtOnce({"path": str(folder)}),
+                   lambda folder: read(folder / "out"), **more)  # fmt: skip
 
 
 def test_a_sink_that_is_no_sink() -> None:

@@ -62,6 +62,8 @@ class Committed(Writer):
     # As a run goes
 
     def write(self, data: Any) -> None:
+        if not data:
+            return  # else there were two side files of one name
         place = self._written.size_bytes
         if self._current is None:
             path = self._path.with_name(f"{self._prefix}{disk.fstat(self._fd).st_ino}-{place}")

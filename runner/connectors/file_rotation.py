@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +23,15 @@ from roo.connectors.file_known import (
 from roo.connectors.file_packed import unpacked
 from roo.connectors.file_reading import PACKED
 
-_NAMES_MAX_DIGITS = 4
+TELLING_BYTES = 256
+"""Of which less was read is not known by its content alone: others may begin with the same header.
+"""
+
+NUMBER_MAX_DIGITS = 4
 """A number with more digits in the name of a rotated file is a date or a time."""
+
+Turn = tuple[int, ...]
+"""Of names that rotation gives, the later one's is greater: (0, -number) or (1, year, month...)."""
 
 
 def find(path: Path, known: Known) -> OpenFile:
@@ -32,9 +40,8 @@ def find(path: Path, known: Known) -> OpenFile:
     """
     places = _places(path)
     same = [place for place, facts in places if known.has_place_of(facts)]
-    # Nothing is known of the content of a file of which nothing was read.
-    copies = [place for place, _ in places if place not in same] if known.bytes else []
-    file = _first(same + copies, known)
+    copies = [place for place, _ in places if place not in same]
+    file = _first(same if known.bytes < TELLING_BYTES else same + copies, known)
     if file is None:
         raise _gone(path, known, places)
     return file
@@ -42,7 +49,7 @@ def find(path: Path, known: Known) -> OpenFile:
 
 def find_copy(path: Path, known: Known) -> OpenFile | None:
     """A copy of a file, made before it was cut. Raises OSError."""
-    if not known.bytes:
+    if known.bytes < TELLING_BYTES:
         return None
     return _first([place for place, facts in _places(path) if not known.has_place_of(facts)], known)
 
@@ -54,19 +61,17 @@ def next_after(path: Path, file: OpenFile, known: Known) -> OpenFile | None:
     present = stat_of(path)
     if present is None:
         return None
-    here, turn = file.facts, _LATEST
-    later = []
+    here = _Rotated(file.facts.st_mtime_ns, None, path)
+    others = []
     for place, facts in _places(path):
-        order = _turn(path.name, place.name)
-        if order is None or os.path.samestat(facts, present):
-            continue
-        if os.path.samestat(facts, here):
-            turn = order
-        else:
-            later.append(_Rotated(facts.st_mtime_ns, order, place))
-    for rotated in sorted(later):
+        turn = turn_of(path.name, place.name)
+        if os.path.samestat(facts, file.facts):
+            here = here._replace(turn=turn)
+        elif turn is not None and not os.path.samestat(facts, present):
+            others.append(_Rotated(facts.st_mtime_ns, turn, place))
+    for rotated in sorted(others):
         place = rotated.place
-        if rotated[:2] <= (here.st_mtime_ns, turn) or _is_copy(place, known):
+        if not rotated.came_after(here) or _is_copy(place, known):
             continue
         if place.suffix in PACKED:
             what = f"{path} was rotated twice, and what came between is packed as {place.name}"
@@ -75,21 +80,44 @@ def next_after(path: Path, file: OpenFile, known: Known) -> OpenFile | None:
     return open_if_there(path)
 
 
+def without_rotated(paths: list[Path]) -> list[Path]:
+    """Some files without those that rotation has made of another one of them: what is left of them
+    is read as the rest of that.
+    """
+    known = defaultdict(list)
+    for path in paths:
+        for begins in {path.name, path.stem}:
+            known[path.parent / begins].append(path.name)
+
+    def is_rotated(path: Path) -> bool:
+        cuts = re.finditer(r"[.\-_](?=\d)", path.name)
+        begins = [path.parent / path.name[: cut.start()] for cut in cuts if cut.start()]
+        return any(turn_of(name, path.name) is not None for b in begins for name in known[b])
+
+    return [path for path in paths if not is_rotated(path)]
+
+
 class _Rotated(NamedTuple):
-    """What has been rotated, in the order in which it was written."""
+    """What has been rotated, in the order in which it was written. turn: None where its name does
+    not tell.
+    """
 
     mtime_ns: int
-    turn: int
+    turn: Turn | None
     place: Path
 
+    def came_after(self, other: _Rotated) -> bool:
+        """By their names, if they are of one kind: what is being packed is newer than it was."""
+        if self.turn and other.turn and self.turn[0] == other.turn[0]:
+            return self.turn > other.turn
+        return self.mtime_ns > other.mtime_ns
 
-_LATEST = 1 << 62
 
+def turn_of(name: str, rotated: str) -> Turn | None:
+    """When a name was given by rotation; None: it gives no such name to the file `name`.
 
-def _turn(name: str, rotated: str) -> int | None:
-    """Of two names that rotation has given, the later one's is greater; None: it gives no such
-    name to the file `name`. It is known by a number or a date behind the name, or before its
-    suffix: app.log.1, app.log-20261127, app-2026-11-27.log, app.log.2.gz.
+    It is known by a number or a date behind the name, or before its suffix: app.log.1,
+    app.log-20261127, app-2026-11-27.log, app.log.2.gz.
     """
     stem, suffix = Path(name).stem, Path(name).suffix
     number = r"[.\-_](\d[\d.\-_:T]*)"
@@ -98,8 +126,10 @@ def _turn(name: str, rotated: str) -> int | None:
     found = re.fullmatch(rf"(?:{names})(?:{packed})?", rotated)
     if found is None:
         return None
-    digits = re.sub(r"\D", "", found[1] or found[2])
-    return -int(digits) if len(digits) <= _NAMES_MAX_DIGITS else int(digits)
+    numbers = re.findall(r"\d+", found[1] or found[2])
+    if len(numbers) == 1 and len(numbers[0]) <= NUMBER_MAX_DIGITS:
+        return 0, -int(numbers[0])
+    return 1, *map(int, numbers)
 
 
 def _places(path: Path) -> list[tuple[Path, os.stat_result]]:

@@ -51,6 +51,10 @@ class FileSource(Source):
     def splits(self) -> list[Split]:
         """One for each file, or `splits` byte ranges of one file."""
         paths = self._paths()
+        if self._follow:
+            from roo.connectors.file_rotation import without_rotated
+
+            paths = without_rotated(paths)
         if self._count == 1:
             return [
                 Split(str(path), {"path": str(path)}, None if self._follow else _size(path))

@@ -25,8 +25,8 @@ MODE = 0o666
 TAIL_BYTES = 1024
 """How many bytes before a position are compared."""
 
-NO_SYNC = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP)
-"""A folder that this user may not look into, or that has nothing to sync."""
+NO_SYNC = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""Of a folder that this user may not look into, or that has nothing to sync."""
 
 
 class Written:

@@ -42,6 +42,18 @@ class StatePart(NamedTuple):
     keys_hash: int = 0
 
 
+class Opened(NamedTuple):
+    """What a worker has opened, before anything is read or written. splits: by index. sinks: what
+    each open writer noted.
+    """
+
+    splits: Mapping[int, Position]
+    sinks: Mapping[str, Any]
+
+
+NOTHING_OPENED = Opened({}, {})
+
+
 class Part(NamedTuple):
     """One worker's part of a checkpoint. splits: by index. sinks: what each open writer noted.
     error: why a snapshot could not be written, or "". sink_error: why a sink could not be made
@@ -172,41 +184,46 @@ def first_manifest(
     pipeline: Pipeline,
     place: Placement,
     number: int,
-    opened: Mapping[int, Mapping[str, Any]],
+    opened: Mapping[int, Opened],
     written_at: str,
 ) -> Manifest:
-    """The one before the first message. opened: by worker and sink what open writers noted.
+    """The one before the first message. opened: by worker.
 
     Without it a crash before the first checkpoint could not tell old content of an output from new
-    content, nor a folder that has lost its manifests from one that never had any.
+    content, nor a file that is read from one that takes its name, nor a folder that has lost its
+    manifests from one that never had any.
     """
     return Manifest(
         number, pipeline.name, pipeline.fingerprint, pipeline.shape, written_at,
-        len(place.workers), place.table, _positions(pipeline, {}), (), pipeline.state_versions,
-        _by_sink(pipeline, opened),
+        len(place.workers), place.table, _positions(pipeline, _stands(opened)), (),
+        pipeline.state_versions, _by_sink(pipeline, opened),
     )  # fmt: skip
 
 
-def with_outputs(
+def with_ends(
     pipeline: Pipeline,
     before: Manifest,
     number: int,
-    opened: Mapping[int, Mapping[str, Any]],
+    opened: Mapping[int, Opened],
     written_at: str,
 ) -> Manifest | None:
-    """The same checkpoint as a manifest of its own that knows where new outputs begin as well.
-
-    None: it knows all of these writers already.
+    """The same checkpoint as a manifest of its own that knows where new splits and new outputs
+    begin as well. None: it knows all of them already.
     """
     known = before.sinks
     new = {
         sink: {by: noted for by, noted in writers.items() if by not in known.get(sink, {})}
         for sink, writers in _by_sink(pipeline, opened).items()
     }
-    if not any(new.values()):
+    stood = {(s.source, s.name): s for s in before.splits if s.position != START}
+    splits = tuple(
+        stood.get((split.source, split.name), split)
+        for split in _positions(pipeline, _stands(opened))
+    )
+    if not any(new.values()) and splits == before.splits:
         return None
     sinks = {s: {**known.get(s, {}), **new.get(s, {})} for s in [*known, *new]}
-    return replace(before, checkpoint=number, sinks=sinks, written_at=written_at)
+    return replace(before, checkpoint=number, splits=splits, sinks=sinks, written_at=written_at)
 
 
 def next_manifest(
@@ -227,11 +244,7 @@ def next_manifest(
     _need(len(barriers) == 1, f"parts of several barriers: {sorted(barriers)}")
     number = barriers.pop()
     _need(number > before.checkpoint, f"barrier {number} after checkpoint {before.checkpoint}")
-    stands: dict[int, Position] = {}
-    for worker, part in parts.items():
-        for split, stand in part.splits.items():
-            _need(split not in stands, f"split {split} is read by worker {worker} and another one")
-            stands[split] = stand
+    stands = _stands(parts)
     missing = sorted(set(pipeline.splits) - set(stands))
     _need(not missing, f"nobody says where splits {missing} stand")
     return replace(
@@ -294,21 +307,28 @@ def _merged(
     pipeline: Pipeline, before: Manifest, parts: Mapping[int, Part]
 ) -> dict[str, dict[str, Any]]:
     """By sink and writer, the newest of each: also of writers that have left."""
-    noted = _by_sink(pipeline, {worker: part.sinks for worker, part in parts.items()})
+    noted = _by_sink(pipeline, parts)
     return {s: {**before.sinks.get(s, {}), **noted.get(s, {})} for s in [*before.sinks, *noted]}
 
 
-def _by_sink(
-    pipeline: Pipeline, noted: Mapping[int, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def _by_sink(pipeline: Pipeline, of: Mapping[int, Part | Opened]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for worker, sinks in sorted(noted.items()):
-        for name, position in sinks.items():
+    for worker, had in sorted(of.items()):
+        for name, position in had.sinks.items():
             by = SINGLE if name in pipeline.single else str(worker)
             writers = found.setdefault(name, {})
             _need(by not in writers, f"sink {name} has a second writer, worker {worker}")
             writers[by] = position
     return found
+
+
+def _stands(of: Mapping[int, Part | Opened]) -> dict[int, Position]:
+    stands: dict[int, Position] = {}
+    for worker, had in of.items():
+        for split, stand in had.splits.items():
+            _need(split not in stands, f"split {split} is read by worker {worker} and another one")
+            stands[split] = stand
+    return stands
 
 
 def _positions(pipeline: Pipeline, stands: Mapping[int, Position]) -> tuple[SplitPosition, ...]:

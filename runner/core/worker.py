@@ -280,7 +280,8 @@ class WorkerCore:
         # Receiving side: next sequence number expected, consumed but not yet given back.
         self._sequence_in: defaultdict[tuple[int, int], int] = defaultdict(int)
         self._owed: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])
-        self._granted = dict.fromkeys(channels, first)
+        # Windows; of a sender that joins it is the whole one, as that itself has it.
+        self._granted = defaultdict(lambda: window_messages, dict.fromkeys(channels, first))
         # Of each stage: how many messages it has run of late, and how long that took.
         self._pace = [[0.0, 0.0] for _ in range(stages)]
         self._target = {link.exchange: link.to_stage for link in self.links}
@@ -617,8 +618,6 @@ class WorkerCore:
             del self._sequence_in[channel]
             self._owed.pop(channel, None)
             self._granted.pop(channel, None)
-        for channel in [(e, w) for e in self._target for w in change.workers]:
-            self._granted.setdefault(channel, self._window[0])
         self.workers = change.workers
         self.table_version = change.table_version
         self._change = None

@@ -18,7 +18,7 @@ from xxhash import xxh3_128_hexdigest
 
 from roo.spec.model import PipelineSpec, SinkSpec, SourceSpec, StateSpec, StepSpec
 
-_MAY_CHANGE = frozenset({"rate", "retry_for_s", "with", "max_frame_bytes"})
+_MAY_CHANGE = frozenset({"rate", "retry_for_s", "rotate_wait_s", "with", "max_frame_bytes"})
 """Options of connectors and codecs that change how fast or how, not what."""
 
 

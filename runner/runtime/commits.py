@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from roo import clock
 from roo.api import Split
@@ -11,18 +10,16 @@ from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.folder import Folder, Found, NotCommitted, Unreadable, say
 from roo.core.checkpoints import (
     Manifest,
+    Opened,
     Part,
     Pipeline,
     finished,
     first_manifest,
     next_manifest,
-    with_outputs,
+    with_ends,
 )
 from roo.core.placement import Placement
 from roo.plan.model import Plan
-
-Opened = Mapping[int, Mapping[str, Any]]
-"""By worker and sink: what an open writer noted (`api.Sink.prepare`)."""
 
 
 class WriterFailed(Exception):
@@ -91,15 +88,15 @@ class Commits:
         )
         return self._write(manifest)
 
-    def note(self, number: int, opened: Opened, place: Placement) -> None:
-        """Note where outputs begin that no checkpoint knows yet, before anything is written to
-        them. number: of the manifest, if one is needed. Raises NotCommitted, CommitUnknown.
+    def note(self, number: int, opened: Mapping[int, Opened], place: Placement) -> None:
+        """Note where splits and outputs begin that no checkpoint knows yet, before anything is read
+        or written. number: of the manifest, if one is needed. Raises NotCommitted, CommitUnknown.
         """
         now = clock.utc_now()
         if self.latest is None:
             self._write(first_manifest(self._pipeline, place, number, opened, now))
         else:
-            manifest = with_outputs(self._pipeline, self.latest, number, opened, now)
+            manifest = with_ends(self._pipeline, self.latest, number, opened, now)
             if manifest is not None:
                 self._write(manifest)
 

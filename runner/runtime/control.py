@@ -14,7 +14,7 @@ from roo.runtime.suspects import Suspicion
 from roo.runtime.transport import Address
 
 if TYPE_CHECKING:  # most of a checkpoint's code is not needed to start
-    from roo.core.checkpoints import Manifest, Part
+    from roo.core.checkpoints import Manifest, Opened, Part
 
 # From a worker
 
@@ -26,11 +26,11 @@ class Hello(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """Everything is built, restored, opened and preloaded. sinks: what open writers note now. port:
-    where data comes in from other machines, 0 where it does not.
+    """Everything is built, restored, opened and preloaded. port: where data comes in from other
+    machines, 0 where it does not.
     """
 
-    sinks: dict[str, Any]
+    opened: Opened
     port: int
 
 

@@ -40,6 +40,7 @@ from roo.status import View
 from roo.status.snapshot import Summary
 
 if TYPE_CHECKING:
+    from roo.core.checkpoints import Opened
     from roo.core.position import Position
     from roo.runtime.commits import Commits
 
@@ -372,8 +373,8 @@ class Coordinator:
             case control.Hello():
                 self._members[worker].peer = peer
                 self._send(worker, self._assignment(worker))
-            case control.Ready(sinks, port):
-                self._is_ready(worker, sinks, port)
+            case control.Ready(opened, port):
+                self._is_ready(worker, opened, port)
             case control.Ended(version):
                 self._handle(core.SplitsEnded(worker, version))
             case control.MovedIn(version):
@@ -401,11 +402,11 @@ class Coordinator:
             case control.WorkerStats():
                 self._report(worker, peer, message)
 
-    def _is_ready(self, worker: int, sinks: Mapping[str, Any], port: int) -> None:
+    def _is_ready(self, worker: int, opened: Opened, port: int) -> None:
         member, host = self._members[worker], self._hosts.host_of(worker)
         where = (host.peer.identity.decode(), host.address) if host else ("", "")
         member.address = Address(*where, port)
-        member.opened = sinks
+        member.opened = opened
         if host is None:
             self._handle(core.WorkerReady(worker))
         else:
@@ -635,11 +636,12 @@ class Coordinator:
         for damage in found.damaged:
             self.event(f"damaged: {damage}")
         latest = found.manifest
-        if latest is None:
+        if latest is None and found.damaged:
             self._cannot_recover(f"{why}; and no checkpoint is whole")
             return
-        back = "the start" if latest.is_at_start else f"checkpoint {latest.checkpoint}"
-        keys = sum(latest.keys.values())
+        begun = latest is not None and not latest.is_at_start
+        back = f"checkpoint {latest.checkpoint}" if latest is not None and begun else "the start"
+        keys = sum(latest.keys.values()) if latest is not None else 0
         said = f" ({keys} keys)" if keys else ""
         self.event(f"{why}: all workers start again from {back}{said}")
         self._writers.begin_attempt()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+from roo.core.checkpoints import NOTHING_OPENED, Opened
 from roo.runtime.lines import Peer
 from roo.runtime.transport import Address
 
@@ -20,8 +20,8 @@ class Member:
     """Its line, once it has said hello."""
     address: Address | None = None
     """Where its data come in, once it is ready."""
-    opened: Mapping[str, Any] = field(default_factory=dict)
-    """What its open sinks noted when it was ready."""
+    opened: Opened = NOTHING_OPENED
+    """What it had opened when it was ready."""
     exit_code: int | None = None
     """How it has exited, if it runs on another machine and has."""
     is_gone: bool = False
@@ -59,8 +59,8 @@ class Members:
         found = {worker: self._by_worker[worker].address for worker in workers}
         return {worker: address for worker, address in found.items() if address is not None}
 
-    def opened(self, workers: Iterable[int]) -> dict[int, Mapping[str, Any]]:
-        """What the open sinks of some noted."""
+    def opened(self, workers: Iterable[int]) -> dict[int, Opened]:
+        """What some of them had opened."""
         return {worker: self._by_worker[worker].opened for worker in workers}
 
     def exited_elsewhere(self) -> list[tuple[int, int]]:

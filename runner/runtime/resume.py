@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roo.api import Split
+from roo.api import Sink, Split
 from roo.checkpoint.allowed import Allowed
 from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.encoding import StateDecoder, StateMismatch
 from roo.checkpoint.inert import plain_states
 from roo.checkpoint.restore import Decode, restore
 from roo.core.checkpoints import SINGLE, Chain, Manifest, own_chain
+from roo.core.position import Position
 from roo.core.table import Table
 from roo.plan.model import Plan
 from roo.plan.resolve import resolve
@@ -43,16 +44,16 @@ def differences(manifest: Manifest, plan: Plan) -> list[str]:
 
 def of_same_outputs(manifest: Manifest, plan: Plan) -> Manifest:
     """A checkpoint from before the first message, as one of this plan: there are no offsets and no
-    states that would have to fit. Of sinks that write elsewhere now it knows nothing.
+    states that would have to fit. Of sinks that write elsewhere now, and sources that read
+    otherwise, it knows nothing.
     """
     now = plan.shape
-    changed = {
-        path.split(".")[1]
-        for path in {*manifest.shape, *now}
-        if _is_output(path) and manifest.shape.get(path) != now.get(path)
-    }
-    sinks = {name: noted for name, noted in manifest.sinks.items() if name not in changed}
-    return replace(manifest, sinks=sinks, shape=now, fingerprint=plan.fingerprint)
+    differ = [p for p in {*manifest.shape, *now} if manifest.shape.get(p) != now.get(p)]
+    outputs = {path.split(".")[1] for path in differ if _is_output(path)}
+    inputs = {path.split(".")[1] for path in differ if path.startswith("sources.")}
+    sinks = {name: noted for name, noted in manifest.sinks.items() if name not in outputs}
+    splits = tuple(split for split in manifest.splits if split.source not in inputs)
+    return replace(manifest, sinks=sinks, splits=splits, shape=now, fingerprint=plan.fingerprint)
 
 
 def splits_of(
@@ -71,6 +72,16 @@ def splits_of(
         if (source, split.name) not in known and source not in cut
     ]
     return dict(enumerate(splits))
+
+
+def stands_of(manifest: Manifest, splits: Mapping[int, tuple[str, Split]]) -> dict[int, Position]:
+    """Where the splits of a resumed run stood, those that the checkpoint knows."""
+    stood = {(s.source, s.name): s.position for s in manifest.splits}
+    return {
+        index: stood[source, split.name]
+        for index, (source, split) in splits.items()
+        if (source, split.name) in stood
+    }
 
 
 def restore_states(stages: Stages, folder: Path, manifest: Manifest) -> None:
@@ -126,9 +137,14 @@ def knows(manifest: Manifest, sink: str, worker: int) -> bool:
     return not {SINGLE, str(worker)}.isdisjoint(manifest.sinks.get(sink, {}))
 
 
-def has_left(manifest: Manifest, worker: int) -> bool:
-    """Whether a worker had left in peace by a checkpoint: what it noted is all it wrote."""
-    return worker not in manifest.table.owners
+def is_to_roll_back(manifest: Manifest, name: str, sink: Sink, gone: int) -> bool:
+    """Whether what a worker wrote that is gone has to go back to a checkpoint.
+
+    Not where it had left in peace by then: what it noted last is all it wrote. Only what it was
+    still to commit it may not have come to.
+    """
+    had_left = gone not in manifest.table.owners
+    return sink.rolls_back and knows(manifest, name, gone) and (sink.commits or not had_left)
 
 
 def noted_by(manifest: Manifest, sink: str, worker: int) -> Any:

@@ -16,6 +16,7 @@ import zmq
 
 from roo import api, clock
 from roo.core.batch import Batch, Header, Kind, Origin, Output
+from roo.core.checkpoints import NOTHING_OPENED, Opened
 from roo.core.position import Position
 from roo.core.worker import (
     Aligned,
@@ -93,7 +94,11 @@ class Worker:
             s.name: Outlet(s, self.failures, self.latency, stdout_fd) for s in plan.spec.sinks
         }
         resume = assignment.resume
-        stood = {i: s.position for i, s in enumerate(resume.splits)} if resume else {}
+        stood: dict[int, Position] = {}
+        if resume is not None:
+            from roo.runtime.resume import stands_of
+
+            stood = stands_of(resume, assignment.splits)
         self.readers = Readers(plan, assignment.splits, stood)
         # Exchanges to a sink's stage carry encoded bytes, the others keys and messages.
         self._sink_at = {
@@ -209,25 +214,24 @@ class Worker:
 
     def _roll_back_the_gone(self, resume: Manifest) -> None:
         """Files of workers that this run has had, or the one before it, and has no more."""
-        from roo.runtime.resume import has_left, knows, noted_by
+        from roo.runtime.resume import is_to_roll_back, noted_by
 
         for spec in self.plan.spec.sinks:
             if spec.name not in self.plan.stage_of:
                 for gone in self._assignment.gone:
                     sink = make_sink(spec)
-                    if not sink.rolls_back or not knows(resume, spec.name, gone):
+                    if not is_to_roll_back(resume, spec.name, sink, gone):
                         continue
-                    if not sink.commits and has_left(resume, gone):
-                        continue  # its file is as it noted it, and may be on another machine
                     sink.open(replace(self._context, name=spec.name, worker=gone, resumes=True))
                     sink.rollback(noted_by(resume, spec.name, gone))
                     sink.close()
 
-    def noted(self) -> dict[str, Any]:
-        """What the open writers note as they stand."""
+    def opened(self) -> Opened:
+        """Where splits and open writers stand before anything is read or written."""
         if self.checkpoint is None:
-            return {}
-        return {name: o.prepare() for name, o in self.outlets.items() if o.is_open}
+            return NOTHING_OPENED
+        noted = {name: o.prepare() for name, o in self.outlets.items() if o.is_open}
+        return Opened(self.readers.positions(), noted)
 
     # Running
 

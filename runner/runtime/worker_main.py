@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> NoReturn:
         worker.prepare()
         if worker.changing.move is None:  # else many more come
             tune_collector()
-        line.send(control.Ready(worker.noted(), data.port))
+        line.send(control.Ready(worker.opened(), data.port))
         line.socket.poll()
         go = line.receive()
         if type(go) is control.Go:

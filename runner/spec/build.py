@@ -28,13 +28,14 @@ from roo.spec.units import duration_s, size_bytes
 
 MAX_FRAME = "16MiB"
 RETRY_FOR = "60s"
+ROTATE_WAIT = "1s"
 CHECKPOINT_EVERY = "5s"
 CHECKPOINTS_KEPT = 3
 LENGTH_BYTES = 4
 
 # What a kind takes when the file does not say. Connectors never guess.
 _SOURCE_DEFAULTS: dict[str, dict[str, Any]] = {
-    "file": {"follow": False, "splits": 1, "compression": "auto"},
+    "file": {"follow": False, "rotate_wait": ROTATE_WAIT, "splits": 1, "compression": "auto"},
     "generate": {"call": None, "with": {}, "start": 0, "step": 1, "rate": None, "count": None},
     "plugin": {"with": {}},
 }
@@ -131,8 +132,9 @@ def _errors(data: Mapping[str, Any] | None, inherited: ErrorsSpec) -> ErrorsSpec
 def _options(part: Part, defaults: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     options = dict(defaults.get(part.data["type"], {}))
     options |= {name: value for name, value in part.data.items() if name not in _NOT_OPTIONS}
-    if "retry_for" in options:
-        options["retry_for_s"] = duration_s(options.pop("retry_for"))
+    for name in ("retry_for", "rotate_wait"):
+        if name in options:
+            options[f"{name}_s"] = duration_s(options.pop(name))
     return options
 
 

@@ -20,6 +20,7 @@ def check(document: Document, parts: Parts) -> None:
         _codec(document, part)
     for source in parts.sources:
         _splits(document, source)
+        _follow(document, source)
         if source.data.get("type") == "generate":
             _generate(document, source)
     _files(document, parts)
@@ -72,6 +73,13 @@ def _generate(document: Document, source: Part) -> None:
             what += "only the built-in numbers have" if function else "is for a function"
             hint = "take it out; use `with`" if function else "name the function in `call`"
             document.find((*source.path, name), "no-use", what, hint, key=True)
+
+
+def _follow(document: Document, source: Part) -> None:
+    if "rotate_wait" in source.data and source.data.get("follow") is not True:
+        what = f"source {source.name} has rotate_wait, and does not follow its file"
+        path = (*source.path, "rotate_wait")
+        document.find(path, "no-use", what, "take it out, or add `follow: true`", key=True)
 
 
 def _splits(document: Document, source: Part) -> None:

@@ -93,18 +93,18 @@ class _Check:
         return splits
 
     def _check_split(self, split: Split) -> None:
-        reads = self._reads(split, None, None)
+        reads, memories = self._reads(split, None, None, None)
         if not self._source.rewindable:
             return
         everything = _messages(reads)
-        again = _messages(self._reads(split, None, len(everything)))
+        again = _messages(self._reads(split, None, None, len(everything))[0])
         self._same(split, "reading again from the start brings the same messages", "the start",
                    everything, again)  # fmt: skip
         step = -(-len(reads) // OFFSETS_MAX)
         for index in {*range(0, len(reads), step), len(reads) - 1}:
             offset = reads[index].offset
             rest = _messages(reads[index + 1 :])
-            found = self._reads(split, offset, len(rest))
+            found, _ = self._reads(split, offset, memories[index], len(rest))
             self._same(split, "opened at an offset, a split gives exactly what comes after it",
                        f"offset {offset}", rest, _messages(found))  # fmt: skip
             if self._messages is None and found[-1].offset != reads[-1].offset:
@@ -131,19 +131,24 @@ class _Check:
             f"split {split.name}, opened at {where}: message {index} should be {first} and is "
             f"{second}",
             "let Read.offset stand behind the last message given out, and begin there in `open`; "
-            "or set rewindable = False",
+            "let `memory` give what else is needed for that; or set rewindable = False",
         )
 
-    def _reads(self, split: Split, offset: int | None, wanted: int | None) -> list[Read]:
-        """All reads to the end, or to as many messages as are wanted of a source that has none."""
+    def _reads(
+        self, split: Split, offset: int | None, memory: Any, wanted: int | None
+    ) -> tuple[list[Read], list[Any]]:
+        """All reads to the end, or to as many messages as are wanted of a source that has none, and
+        what the reader remembered after each. memory: what one remembered at the offset.
+        """
         at = "its start" if offset is None else f"offset {offset}"
         who = f"split {split.name}, opened at {at}"
-        context = Context("check", "source", 0, 1)
+        context = Context("check", "source", 0, 1, memory=memory)
         source = self._aside.call(self._make)
         reader = self._call(
             f"open() of {who}", lambda: source.open(split, offset, self._codec, context)
         )
         reads: list[Read] = []
+        memories: list[Any] = []
         before, count = offset or 0, 0
         if self._messages is not None:
             wanted = self._messages if wanted is None else wanted
@@ -165,10 +170,24 @@ class _Check:
             self._look_at(who, before, read)
             before, count = read.offset, count + len(read.messages)
             reads.append(read)
+            memories.append(self._memory(who, reader))
         if reads and reads[-1].end:
             self._look_behind_the_end(who, reader)
         self._call(f"close() of {who}", reader.close)
-        return reads
+        return reads, memories
+
+    def _memory(self, who: str, reader: Reader) -> Any:
+        """What a reader remembers, as a checkpoint gives it back."""
+        memory = self._call(f"memory() of {who}", reader.memory)
+        try:
+            stored = json.loads(json.dumps(memory))
+        except (TypeError, ValueError):
+            stored = None
+        if stored != memory:
+            self._broken("what `memory` gives is plain data: it is stored as JSON",
+                         f"{who} gives {shown(memory)}",
+                         "use texts, numbers, lists, mappings of texts; no tuples")  # fmt: skip
+        return stored
 
     def _call(self, what: str, function: Callable[[], Any]) -> Any:
         try:

@@ -71,6 +71,15 @@ def test_side_files_stay_until_their_copies_are_durable(path: Path) -> None:
     sink.close()
 
 
+def test_batches_of_nothing(path: Path) -> None:
+    sink = opened(path)
+    for data in (b"", b"a", b"", b"b"):
+        sink.write(data)
+        checkpoint(sink)
+    sink.commit(checkpoint(sink))
+    assert path.read_bytes() == b"ab"
+
+
 def test_one_that_comes_after_a_failed_checkpoint_holds_both(path: Path) -> None:
     sink = opened(path)
     sink.write(b"a\n")

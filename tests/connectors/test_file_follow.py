@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from roo import clock, connectors
 from roo.api import ConnectorError, Reader
+from roo.connectors import file_rotation
 from roo.connectors.file_follow import FollowReader
 from roo.core.position import START, Position
 from tests.connectors.reading import LINES, context, read_until
@@ -24,6 +25,11 @@ from tests.connectors.reading import LINES, context, read_until
 CSV = connectors.codec("csv", None, {})
 PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstandard.compress}
 QUICK = settings(max_examples=100, deadline=None)
+
+
+@pytest.fixture(autouse=True)
+def _little_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_rotation, "TELLING_BYTES", 1)
 
 
 def follow(
@@ -217,6 +223,7 @@ def test_what_was_rotated_while_nobody_read_is_read_first(tmp_path: Path) -> Non
     "names",
     [
         ["log-20261125", "log-20261126", "log-20261127"],
+        ["log-20261125", "log-20261125.1", "log-20261126"],
         ["log.2026-11-25_10:00:00", "log.2026-11-25_11:00:00", "log.2026-11-26_00:00:00"],
         ["app.3.txt", "app.2.txt", "app.1.txt"],
     ],
@@ -310,7 +317,7 @@ def test_a_packed_rest_is_named(tmp_path: Path, pack: str) -> None:
     append(path, "b\n")
     packed = tmp_path / f"log.1{pack}"
     packed.write_bytes(PACK[pack](path.read_bytes()))
-    (tmp_path / f"log.0{pack}").write_bytes(b"not packed")
+    (tmp_path / f"junk{pack}").write_bytes(b"not packed")
     path.unlink()
     path.write_text("new\n")
     with pytest.raises(ConnectorError, match=f"but packed as log.1{pack}") as caught:
@@ -410,6 +417,56 @@ def test_a_file_of_which_nothing_was_read_is_known_by_its_inode(tmp_path: Path) 
     with pytest.raises(ConnectorError, match="up to byte 0"):
         first.again()
     first.reader.close()
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_file_is_not_known_by_a_header_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    """The next one begins with the same, and is as long: it is the old one only by its inode."""
+    monkeypatch.setattr(file_rotation, "TELLING_BYTES", 256)
+    path = tmp_path / "log"
+    path.write_text("n,m\n")
+    first = Followed(path, csv=True)
+    assert first.read() == []
+    append(path, "1,x\n")
+    path.rename(tmp_path / "log.1")
+    path.write_text("n,m\n2,x\n")
+    if moved:
+        assert first.again() == [{"n": "1", "m": "x"}, {"n": "2", "m": "x"}]
+    else:
+        (tmp_path / "log.1").unlink()
+        with pytest.raises(ConnectorError, match="is not there any more"):
+            first.again()
+    first.reader.close()
+
+
+def test_what_is_being_packed_did_not_come_between(tmp_path: Path) -> None:
+    """It is half written, and newer than what was rotated after it."""
+    path = tmp_path / "log"
+    path.write_text("long ago\n")
+    rotate(path, "a\n")
+    first = Followed(path)
+    assert first.read() == ["a"]
+    rotate(path, "new\n")
+    for name in ("log.1", "log.2"):
+        packed = tmp_path / f"{name}.gz"
+        packed.write_bytes(gzip.compress((tmp_path / name).read_bytes())[:12])
+        os.utime(packed, ns=(2 * 10**18, 2 * 10**18))
+    assert first.again() == ["new"]
+    assert first.read() == ["new"]
+    first.reader.close()
+
+
+def test_of_a_folder_what_was_rotated_is_no_split_of_its_own(tmp_path: Path) -> None:
+    mine = ["app.log", "other-2026.txt", "part.1", "part.2", "web.txt"]
+    rotated = ["app.log.1", "app.log.2.gz", "app.log-20261127", "app-2026-11-27.log", "web.1.txt"]
+    for name in mine + rotated:
+        (tmp_path / name).write_text("")
+    source = connectors.source("file", {"path": str(tmp_path), "follow": True})
+    assert [Path(split.name).name for split in source.splits()] == mine
+    source = connectors.source("file", {"path": str(tmp_path), "follow": False})
+    assert len(source.splits()) == len(mine + rotated)
 
 
 STORY = st.lists(

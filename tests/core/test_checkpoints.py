@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roo.core.checkpoints import (
+    START,
     FileInfo,
     Manifest,
     NotWhole,
+    Opened,
     Part,
     Pipeline,
     StatePart,
@@ -22,7 +25,7 @@ from roo.core.checkpoints import (
     next_manifest,
     own_chain,
     to_keep,
-    with_outputs,
+    with_ends,
 )
 from roo.core.placement import Placement
 from roo.core.position import Position
@@ -31,6 +34,9 @@ SPLITS = {0: ("lines", "a.txt", {"path": "a.txt"}, 10), 1: ("lines", "b.txt", {}
 PIPELINE = Pipeline("p", "f" * 32, {"a": "b"}, {"s": 1}, SPLITS, frozenset({"single"}))
 PLACE = Placement.fresh(2, ["single"], [0, 1])
 NOW = "2026-11-27T10:00:00+00:00"
+
+
+NEW = Position(None, False, "new file")
 
 
 def file(name: str, keys: int = 1) -> FileInfo:
@@ -46,8 +52,9 @@ def part(worker: int, barrier: int, *, full: bool = True, name: str = "", **more
     return Part(barrier, **(facts | more))
 
 
-def opened(*workers: int) -> dict[int, dict[str, Any]]:
-    return {w: {"each": 0, **({"single": 0} if w == 0 else {})} for w in workers}
+def opened(*workers: int) -> dict[int, Opened]:
+    sinks = {w: {"each": 0, **({"single": 0} if w == 0 else {})} for w in workers}
+    return {w: Opened({w: Position(None, False, f"file {w}")}, sinks[w]) for w in workers}
 
 
 def first() -> Manifest:
@@ -137,12 +144,29 @@ def test_parts_that_make_no_checkpoint(parts: dict[int, Part], why: str) -> None
 
 def test_outputs_that_a_checkpoint_does_not_know_are_a_manifest_of_their_own() -> None:
     one = following(first(), 1)
-    assert with_outputs(PIPELINE, one, 2, opened(0, 1), NOW) is None
-    more = with_outputs(PIPELINE, one, 2, {2: {"each": 7}, 0: {"each": 5, "single": 5}}, NOW)
+    assert with_ends(PIPELINE, one, 2, opened(0, 1), NOW) is None
+    more = with_ends(
+        PIPELINE, one, 2, {2: Opened({}, {"each": 7}), 0: Opened({}, {"each": 5, "single": 5})}, NOW
+    )
     assert more is not None
     assert more.checkpoint == 2
     assert more.sinks == {"each": {"0": 10, "1": 11, "2": 7}, "single": {"single": 1}}
     assert (more.chains, more.splits) == (one.chains, one.splits)
+
+
+def test_where_splits_begin_is_known_before_the_first_message() -> None:
+    assert [split.memory for split in first().splits] == ["file 0", "file 1"]
+    assert first().is_at_start
+
+
+def test_splits_that_have_come_since_are_noted_and_others_stay_where_they_stood() -> None:
+    one = following(first(), 1)
+    new = replace(PIPELINE, splits={**PIPELINE.splits, 2: ("a", "new.txt", {}, None)})
+    more = with_ends(new, one, 2, {**opened(0, 1, 2), 2: Opened({2: NEW}, {})}, NOW)
+    assert more is not None
+    assert more.splits[:2] == one.splits
+    assert more.splits[2].position == NEW
+    assert with_ends(new, more, 3, {2: Opened({2: START}, {})}, NOW) is None
 
 
 def test_the_end_is_a_manifest_of_its_own() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copyreg
+import os
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,7 @@ from roo.core.placement import Placement
 from roo.core.slicing import moved
 from roo.core.table import Table, hash_of
 
+STORY = Path(__file__).parent / "move.txt"
 TINY = Pacing(
     chunk_keys=1, chunks_on_their_way=1, chunks_ahead=1, taken_at_once=1, ask_after_ms=0.0,
     release_every_ms=0.0, look_at_keys=1, list_parts=2,
@@ -356,6 +359,54 @@ def test_a_walk_comes_upon_every_key_once_though_keys_come_and_go(
     assert len(seen) == len(set(seen))
     assert set(seen) >= set(here)
     assert {f"k{i}" for i in range(count)} <= set(seen) | gone
+
+
+# In words
+
+
+class Told(World):
+    """One that notes what happens and what follows from it."""
+
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **options)
+        self.lines: list[str] = []
+
+    def perform(self, node: Node, effects: Iterable[Effect]) -> None:
+        def told() -> Iterator[Effect]:
+            for effect in effects:
+                self.lines.append(f"    -> {effect}")
+                yield effect
+
+        super().perform(node, told())
+
+    def tell(self, event: Callable[[], None]) -> None:
+        """Let one thing happen."""
+        assert isinstance(event, partial)
+        name, [what, *_] = event.func.__name__, event.args
+        if isinstance(what, Node):
+            self.lines.append(f"worker {what.worker}: {name}")
+        else:
+            came = self.links[what][0]
+            came = came[0] if type(came) is tuple else came
+            self.lines.append(f"worker {what[0]} to worker {what[1]}: {came}")
+        event()
+
+
+def test_the_story_of_a_move() -> None:
+    """A third worker joins two; messages come for a key that moves and for a new one. Golden: with
+    ROO_GOLDEN=rewrite it is written anew.
+    """
+    before, after = CHANGES["one joins two"]
+    keys = moving_keys(before, after, each=3, stay=1)
+    new = moving_keys(before, after, each=4, stay=0)[-1]
+    world = Told(before, after, keys, [(0, keys[4]), (0, new)], replace(TINY, chunk_keys=2))
+    while could := world.choices():
+        world.tell(could[0])
+    world.judge()
+    text = "\n".join(world.lines) + "\n"
+    if os.environ.get("ROO_GOLDEN") == "rewrite":
+        STORY.write_text(text)
+    assert text == STORY.read_text()
 
 
 # What does not add up

@@ -236,6 +236,38 @@ def test_a_run_that_has_nothing_to_do_changes_its_workers(tmp_path: Path) -> Non
         live.stop()
 
 
+SLOW = """
+import time
+
+class Total:
+    n = 0
+
+def key(message): return message
+
+def count(message, state):
+    time.sleep(0.02)
+    state.n += 1
+    return f"{message} {state.n}"
+"""
+SLOW_PIPELINE = """
+name: NAME
+sources: {lines: {type: file, path: in.txt}}
+states: {totals: {factory: "plug:Total"}}
+steps: [{name: count, type: stateful, partition: "plug:key", state: totals, call: "plug:count"}]
+sinks: {out: {type: file, path: out.txt}}
+"""
+
+
+def test_a_slow_step_holds_up_no_change_and_no_stop(tmp_path: Path) -> None:
+    """All of the file is one read for a fast step; here it would take ten minutes."""
+    (tmp_path / "in.txt").write_text("".join(f"k{i}\n" for i in range(30_000)))
+    with Live(tmp_path, SLOW_PIPELINE, SLOW) as live:
+        live.change(joins=1)
+        assert len(live.workers()) == 2
+        live.stop()
+    assert 0 < len((tmp_path / "out.txt").read_text().splitlines()) < 5_000
+
+
 def test_a_run_goes_on_from_a_checkpoint_taken_after_moves(tmp_path: Path) -> None:
     with Live(tmp_path, DETECTOR_PIPELINE, DETECTOR) as live:
         for count in (4, 3, 1, 3):

@@ -41,8 +41,9 @@ def count(number, state):
 DIES_AS_IT_APPENDS = """
 import signal
 from pathlib import Path
+from roo import disk
 
-whole = os.pwrite
+whole = disk.pwrite
 
 def half(fd, data, place):
     # Once: half of what is to be written, and kill -9.
@@ -58,7 +59,7 @@ def half(fd, data, place):
         os.kill(os.getppid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
-os.pwrite = half
+disk.pwrite = half
 """
 PIPELINE = """
 sources: {numbers: {type: file, path: in.txt, codec: json}}
@@ -336,16 +337,54 @@ def test_a_committed_file_as_workers_come_and_go(folder: Path) -> None:
     assert side_files(folder) == []
 
 
+@pytest.mark.parametrize("more", [[], ["--no-checkpoint"]])
+def test_a_run_that_fails_publishes_nothing_more(folder: Path, more: list[str]) -> None:
+    """Nor do its workers as they end: what was read since the last checkpoint is read again."""
+    (folder / "in.txt").write_text("".join(f"{n}\n" for n in range(50_000)) + "null\n")
+    hurry(folder)
+    slow = ("--set", "checkpoint.every=1h", "--set", "sources.numbers.splits=1")
+    done = run(folder, "run", "p.yaml", "--workers", "2", *(more or slow))
+    assert done.returncode == 1
+    assert "plug:key" in done.stderr
+    assert (folder / "out.txt").read_bytes() == b""
+
+
+# A file that others touch
+
+
+@pytest.mark.parametrize("visibility", ["immediate", "committed"])
+@pytest.mark.parametrize("more", [[], ["--no-checkpoint"]])
+def test_a_file_that_is_removed_is_missed(folder: Path, visibility: str, more: list[str]) -> None:
+    out = folder / "out.txt"
+    process = go(folder, 2, "--set", f"sinks.out.visibility={visibility}", *more)
+    # From the third on the first side files have gone, so the file can't be made anew of them.
+    until(lambda: out.exists() and (more or checkpoints(folder) >= 3), "the run to have begun")
+    out.unlink()
+    hurry(folder)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "out.txt was removed or renamed while this run wrote to it" in said.decode()
+    if not more:
+        again = run(folder, "run", "p.yaml", "--set", f"sinks.out.visibility={visibility}")
+        assert again.returncode == 1
+        assert "out.txt is not there: it has 0 bytes, and had" in again.stderr
+    fresh = run(folder, "run", "p.yaml", "--fresh")
+    assert fresh.returncode == 0, fresh.stderr
+    check(lines(folder))
+
+
 FULL = """
 import errno
-whole = os.pwrite
+from roo import disk
+
+whole = disk.pwrite
 
 def full(fd, data, place):
     if os.readlink(f"/proc/self/fd/{fd}").endswith("out.txt") and os.path.exists("full"):
         raise OSError(errno.ENOSPC, "")
     return whole(fd, data, place)
 
-os.pwrite = full
+disk.pwrite = full
 """
 
 

@@ -71,6 +71,7 @@ def test_defaults_of_kinds() -> None:
         "path": "data/large.bin",
         "splits": 4,
         "follow": False,
+        "rotate_wait_s": 1.0,
         "compression": "auto",
     }
     assert source["numbers"] == {

@@ -319,6 +319,11 @@ WRONG = {
         ["2:43: no-columns"],
         "reads csv without a header",
     ),
+    "rotate_wait without follow": (
+        file_source("path: a, rotate_wait: 2s"),
+        ["2:36: no-use"],
+        "does not follow its file",
+    ),
     "splits and follow": (
         file_source("path: a, splits: 2, follow: true"),
         ["2:44: splits"],
