@@ -56,11 +56,10 @@ class Page:
         """More of them, at the end."""
         self.keys += keys
         self.states += states
-        self._packed = self._keys_hash = None
 
     def packed_keys(self) -> bytes:
-        """As `pack_keys` has them. Kept for the next checkpoint, where they are short: packing them
-        takes as long as encoding the states.
+        """As `pack_keys` has them; nothing is added any more. Kept for the next checkpoint, where
+        they are short: packing them takes as long as encoding the states.
         """
         if self._packed is not None:
             return self._packed
@@ -70,7 +69,7 @@ class Page:
         return packed
 
     def keys_hash(self) -> int:
-        """As `hash_of` has it. Kept for the next checkpoint."""
+        """As `hash_of` has it, likewise."""
         if self._keys_hash is None:
             self._keys_hash = hash_of(self.keys)
         return self._keys_hash

@@ -85,6 +85,8 @@ class World:
         elif act == "take" and moves:
             keys = self.some(list(self.away))
             self.keyed.take_in(keys, [Plain(self.away.pop(key).n + 100) for key in keys])
+            new = self.some([k for k in self.named if k not in {*self.keyed.objects, *self.away}])
+            self.keyed.take_in(new, [Plain(200) for _ in new])
         elif self.jobs:
             self.jobs.pop(0)()
 
