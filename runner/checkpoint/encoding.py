@@ -224,7 +224,7 @@ def _loaded(load: Callable[[bytes], Any], data: bytes) -> list[Any]:
 
 def reference(kind: Any) -> str:
     """A class or function as "module:name"."""
-    return f"{kind.__module__}:{kind.__qualname__}"
+    return f"{kind.__module__ or 'builtins'}:{kind.__qualname__}"
 
 
 _NAMED = frozenset({FunctionType, BuiltinFunctionType})

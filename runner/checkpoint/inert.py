@@ -254,7 +254,9 @@ def _of_arguments(kind: Callable[..., Any]) -> Make:
 
 def _of_scalars(kind: Callable[..., Any]) -> Make:
     def make(arguments: tuple[Any, ...], attributes: Any, items: Any, pairs: Any) -> Any:
-        if not all(type(argument) in (str, int, float, bool) for argument in arguments):
+        if not all(
+            argument is None or type(argument) in (str, int, float, bool) for argument in arguments
+        ):
             raise TypeError(arguments)
         return kind(*arguments)
 

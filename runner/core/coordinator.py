@@ -100,7 +100,6 @@ class CoordinatorCore:
         self.phase = Phase.STARTING
         self.attempt = 1
         self._durability = durability
-        self._goes_on = checkpoint > BEFORE_ANY
         self._ready: set[int] = set()
         self._ended: set[int] = set()
         self._reported: set[int] = set()
@@ -429,7 +428,6 @@ class CoordinatorCore:
         return [Announce(event.barrier, kept=False), *self._go_on()]
 
     def _made_progress(self) -> None:
-        self._goes_on = True
         self._restarts = 0
         self._not_written = ""
 
@@ -481,8 +479,7 @@ class CoordinatorCore:
 
     def _lost(self, what: str, worker: int) -> list[Effect]:
         durability = self._durability
-        begins = self.phase is Phase.STARTING and self.attempt == 1
-        if durability is None or (begins and not self._goes_on):
+        if durability is None:
             return self._fail({"kind": "worker", "worker": worker, "what": what})
         if self._restarts >= durability.restarts_max:
             return self._fail({

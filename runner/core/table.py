@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
@@ -23,10 +22,10 @@ def hash64(key: str | bytes) -> int:
     )
 
 
-def hash_of(keys: Collection[Any]) -> int:
+def hash_of(keys: Collection[str | bytes]) -> int:
     """The sum of the hashes of some keys, modulo 2^64: the same in any order."""
     try:
-        return sum(map(xxh3_64_intdigest, map(str.encode, keys))) % RING
+        return sum(map(xxh3_64_intdigest, map(str.encode, keys))) % RING  # type: ignore[arg-type]
     except (TypeError, UnicodeEncodeError):  # bytes, or lone surrogates
         return sum(map(hash64, keys)) % RING
 

@@ -636,11 +636,12 @@ class Coordinator:
         for damage in found.damaged:
             self.event(f"damaged: {damage}")
         latest = found.manifest
-        if latest is None:
+        if latest is None and found.damaged:
             self._cannot_recover(f"{why}; and no checkpoint is whole")
             return
-        back = "the start" if latest.is_at_start else f"checkpoint {latest.checkpoint}"
-        keys = sum(latest.keys.values())
+        begun = latest is not None and not latest.is_at_start
+        back = f"checkpoint {latest.checkpoint}" if latest is not None and begun else "the start"
+        keys = sum(latest.keys.values()) if latest is not None else 0
         said = f" ({keys} keys)" if keys else ""
         self.event(f"{why}: all workers start again from {back}{said}")
         self._writers.begin_attempt()

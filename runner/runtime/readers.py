@@ -69,7 +69,6 @@ class Readers:
         for split in splits:
             self._readers.pop(split).close()
             self.done_bytes.pop(split, None)
-            self._stood.pop(split, None)
             self._offsets.pop(split, None)
             self._retry_at_s.pop(split, None)
             self.ended.pop(split, None)

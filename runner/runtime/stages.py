@@ -45,10 +45,9 @@ class Stages:
     """Every stage of a plan on one worker, with the states it owns.
 
     place: who owns what, for each stage, as they turn over one by one. keyed: state name -> its
-    states. state_at: the state that a stage works on. touch: told of the keys of a batch before it
-    runs, where they are copied. keys_at_once: of so many at most; between_parts: called where a
-    batch had more. items: sink name -> what was emitted and not yet taken, still messages (or what
-    `encode` returned).
+    states. state_at: the state that a stage works on. keys_at_once: how many keys of a batch run at
+    once at most; between_parts: called where a batch had more. items: sink name -> what was emitted
+    and not yet taken, still messages (or what `encode` returned).
     """
 
     def __init__(self, plan: Plan, worker: int, place: Placement) -> None:
@@ -58,7 +57,6 @@ class Stages:
         self.code = generate(plan)
         self.failures = Failures(plan, worker, self.code, self._set_aside)
         self.keyed = {s.name: KeyedStates(s.name) for s in plan.spec.states}
-        self.touch: Callable[[str, list[Any]], None] | None = None
         self.keys_at_once = NO_LIMIT
         self.between_parts: Callable[[], None] = lambda: None
         self.state_at = {
@@ -102,10 +100,7 @@ class Stages:
         keys, messages, entries = payload
         steps = self.plan.stages[stage].entries
         functions = self._aimed(stage)
-        state = self.state_at[stage]
-        self.keyed[state].touch(keys)
-        if self.touch is not None:
-            self.touch(state, keys)
+        self.keyed[self.state_at[stage]].touch(keys)
         if len(steps) == 1:
             self.messages_in[steps[0]] += len(keys)
             functions[stage](keys, messages)

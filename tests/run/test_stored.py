@@ -87,7 +87,7 @@ def test_list_and_show_and_verify(stopped: Path) -> None:
 
 
 def test_prune_keeps_the_newest(stopped: Path) -> None:
-    (stopped / ".roo" / "p" / "left.snap").touch()
+    (stopped / ".roo" / "p" / "c00000000-r1-w0-left.snap").touch()
     done = run(stopped, "checkpoint", "prune", "p", "--keep", "1")
     assert done.stdout == "removed 2 files; kept 1 checkpoints\n"  # with that of the start
     assert run(stopped, "checkpoint", "prune", "p", "--keep", "0").returncode == 2

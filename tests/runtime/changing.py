@@ -27,7 +27,9 @@ def then(state: Any) -> Any:
 
 
 class States:
-    """What a move needs of a worker's stages. seen: keys that a snapshot was told of."""
+    """What a move needs of a worker's stages. seen: keys that a snapshot was told of, where it
+    watches.
+    """
 
     def __init__(self, states: dict[str, Any]) -> None:
         keyed = KeyedStates("s")
@@ -48,15 +50,12 @@ class States:
         else:
             self.keyed["s"].create(key, then(None))
 
-    def touching(self, keys: list[Any]) -> None:
-        """As in `Watcher`."""
+    def touching(self, keys: list[Any]) -> None: ...
 
     def taken_in(self, keys: Sequence[Any]) -> None:
-        """As in `Watcher`."""
         self.seen += keys
 
     def giving_away(self, keys: Sequence[Any]) -> None:
-        """As in `Watcher`."""
         self.seen += keys
 
 
@@ -76,11 +75,11 @@ class Cluster:
         watched: bool = False,
     ) -> None:
         self.before, self.after, self.pacing = before, after, pacing
+        self.watched = watched
         self.links: dict[tuple[int, int], deque[tuple[Header, list[Any]]]] = {}
         self.ran: list[str] = []
         self.numbers: dict[str, list[int]] = {}  # of the messages that ran, by key
         self.keys = keys
-        self.watched = watched
         self.inbox: dict[int, deque[Batch]] = {}
         self.waiting: dict[int, list[Batch]] = {}
         self.sent: list[tuple[int, int, Kind, int, int]] = []

@@ -82,6 +82,17 @@ def test_a_split_that_is_given_away_goes_on_where_it_stood(rows: Rows) -> None:
         readers.close()
 
 
+def test_a_reader_is_told_what_the_one_before_remembered(rows: Rows) -> None:
+    readers = rows.readers()
+    readers.open((0,), rows.context)
+    assert readers.read(0) is not None
+    stands = readers.positions()
+    readers.close()
+    rows.files[0].write_text("n\n7\n8\n")
+    with pytest.raises(RunFailure, match="its content is another"):
+        rows.readers(split0=stands[0]).open((0,), rows.context)
+
+
 def test_what_has_ended_is_not_needed_any_more(rows: Rows) -> None:
     readers = rows.readers()
     readers.open((0, 1), rows.context)

@@ -28,7 +28,9 @@ steps:
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 7, 10, NO_LIMIT])
-def test_a_batch_in_parts_gives_the_same(tmp_path: Path, at_once: int) -> None:
+def test_a_batch_in_parts_gives_the_same(
+    tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(PIPELINE)
     plan = make(load(path), {})
@@ -36,7 +38,7 @@ def test_a_batch_in_parts_gives_the_same(tmp_path: Path, at_once: int) -> None:
 
     [stage] = stages.state_at
     touched: list[list[str]] = []
-    stages.touch = lambda state, keys: touched.append(keys)
+    monkeypatch.setattr(stages.keyed[stages.state_at[stage]], "touch", touched.append)
     stages.keys_at_once = at_once
     pauses: list[int] = []
     stages.between_parts = lambda: pauses.append(len(touched))
