@@ -30,13 +30,7 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant("a manifest is written again", "core/checkpoints.py",
-           "return replace(before, checkpoint=number, sinks=sinks, written_at=written_at)",
-           "return replace(before, sinks=sinks, written_at=written_at)"),
-    Mutant("parts of another attempt count", "runtime/commits.py",
-           "(attempt, part.barrier) == (", "(gathering.attempt, part.barrier) == ("),
-    Mutant("parts outlive a failure", "runtime/commits.py",
-           "gathering, self._gathering = self._gathering, None",
-           "gathering = self._gathering"),
+           "    return replace(before, checkpoint=number, splits", "    return replace(before, splits"),
     Mutant("prune before the commit", "runtime/commits.py",
            "        self.folder.commit(manifest)\n",
            "        self.folder.prune(1)\n        self.folder.commit(manifest)\n"),
@@ -100,6 +94,8 @@ MUTANTS = (
            " *self._settle()]"),
     Mutant("an older attempt is heard by the coordinator", "runtime/coordinator.py",
            "            if int(attempt) != self._core.attempt:", "            if False:"),
+    Mutant("a worker of an older attempt is not told", "runtime/coordinator.py",
+           "self._lines.send(peer, pickle.dumps(control.NotWanted(), 5))", "pass"),
     Mutant("an older attempt's batches are heard", "core/worker.py",
            "        if header.attempt != self.attempt:\n            return",
            "        if False:\n            return"),

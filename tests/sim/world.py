@@ -32,10 +32,10 @@ from tests.sim.standins import System
 HOME = "home"
 """The machine of the coordinator. Others are called away-1 and so on."""
 
-STEPS_MAX = 400_000
+STEPS_MAX = 100_000
 RUNS_MAX = 40
 AGAIN_AFTER_S = 0.05
-GROWS_S, LOOK_S, FOLLOWED_WITHIN_S = 0.02, 0.1, 120.0
+GROWS_S, LOOK_S, FOLLOWED_WITHIN_S = 0.02, 0.1, 20.0
 REFUSALS = ("is on machine",)
 """Errors that end a run for good, and say what to do."""
 
@@ -56,7 +56,8 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """What is run. each: every worker writes a file of its own. two: there is a second state.
+    """What is run. each: every worker writes a file of its own; local: on its own machine. two:
+    there is a second state.
 
     message_ms: how long a message takes. rate: of a thousand calls so many fail, and `most` in all.
     """
@@ -70,6 +71,7 @@ class Shape:
     each: bool = False
     committed: bool = False
     append: bool = False
+    local: bool = False
     two: bool = False
     every_ms: int = 30
     keep: int = 2
@@ -115,7 +117,8 @@ def shape_of(seed: int) -> Shape:
     return Shape(
         seed, workers=workers, source=source,
         splits=splits, keys=dice.randint(1, 6), lines=lines, each=dice.random() < 0.4,
-        committed=dice.random() < 0.35, append=dice.random() < 0.3, two=dice.random() < 0.4,
+        committed=dice.random() < 0.35, append=dice.random() < 0.3, local=dice.random() < 0.2,
+        two=dice.random() < 0.4,
         every_ms=dice.choice([5, 10, 20, 50]), keep=dice.randint(1, 3), message_ms=message_ms,
         delay_ms=dice.choice([0.5, 2.0, 20.0]), lag_ms=dice.choice([0.5, 2.0, 20.0]),
         preempts=dice.choice([0.01, 0.05, 0.3]), is_linux=dice.random() < 0.7, away=away,
@@ -215,10 +218,10 @@ class World:
 
     def _lay_out(self) -> None:
         """What is there before anything runs."""
-        for folder in (CHECKPOINTS, f"{SHARED}/out", f"{SHARED}/in"):
-            self.files.makedirs(f"/{folder}")
+        for folder in (f"/{CHECKPOINTS}", f"/{SHARED}/in", *self.oracle.folders):
+            self.files.makedirs(folder)
         for machine in self.machines:
-            self.files.makedirs(f"/{machine}")
+            self.files.makedirs(f"/{machine}", exist_ok=True)
         for name, data in self.input.files().items():
             append(self.files, f"/{SHARED}/in/{name}", data)
         if self.shape.append:
@@ -327,7 +330,7 @@ class World:
     def text(self) -> str:
         """The pipeline file."""
         shape = self.shape
-        out = f"{SHARED}/out/out-{{worker}}.txt" if shape.each else f"{SHARED}/out/out.txt"
+        out = f"{'' if shape.local else f'{SHARED}/'}out/out{'-{worker}' if shape.each else ''}.txt"
         step = "{name: chain%s, type: stateful, state: %s, call: '%s', partition: '%s'}"
         job = "tests.sim.job"
         return "\n".join(filter(None, [
