@@ -42,8 +42,8 @@ class Oracle:
         self._world = world
         self._found: str | None = None
         self._manifests: dict[int, bytes] = {}
+        self._read: dict[bytes, Manifest] = {}
         self._writers: dict[int, tuple[int, int]] = {}
-        self._seen_at_end: bytes | None = None
 
     def found(self, what: str) -> None:
         """Something is wrong; the first thing counts."""
@@ -110,14 +110,16 @@ class Oracle:
 
     def manifests(self) -> dict[int, Manifest]:
         """Those that processes see, by number."""
+        names = filter(_MANIFEST.fullmatch, self._world.files.listdir(FOLDER))
+        return {_number(n): self._manifest(self._world.read(f"{FOLDER}/{n}")) for n in names}
+
+    def _manifest(self, data: bytes) -> Manifest:
+        """What a manifest says."""
         from roo.checkpoint.manifest import from_json
 
-        found = {}
-        for name in self._world.files.listdir(FOLDER):
-            path = f"{FOLDER}/{name}"
-            if _MANIFEST.fullmatch(path):
-                found[_number(path)] = from_json(Path(path), self._world.read(path).decode())
-        return found
+        if data not in self._read:
+            self._read[data] = from_json(Path("manifest"), data.decode())
+        return self._read[data]
 
     def _new_manifest(self, path: str) -> None:
         number, data = _number(path), self._world.read(path)
@@ -246,14 +248,12 @@ class Oracle:
 
     def _shows_what_is_kept(self, path: str) -> None:
         """A committed file has no more than the newest durable checkpoint."""
-        from roo.checkpoint.manifest import from_json
-
         folder = self._world.files.folder(FOLDER)
         kept, name = 0, path.rsplit("/", 1)[1]
         writer = "single" if name == "out.txt" else name[4:-4]
         for entry, inode in folder.durable.items():
             if _MANIFEST.fullmatch(entry) and isinstance(inode, File):
-                manifest = from_json(Path(entry), bytes(inode.seen).decode())
+                manifest = self._manifest(bytes(inode.seen))
                 noted = manifest.sinks.get("out", {}).get(writer)
                 kept = max(kept, noted["size_bytes"] if noted else 0)
         size = len(self._world.read(path))

@@ -26,7 +26,7 @@ from tests.sim.input import Growing, Input, append
 from tests.sim.job import Pace
 from tests.sim.links import Network, Socket
 from tests.sim.oracle import Oracle, Wrong
-from tests.sim.processes import Process, Scheduler
+from tests.sim.processes import SIGKILL, Killed, Process, Scheduler
 from tests.sim.standins import System
 
 HOME = "home"
@@ -46,7 +46,9 @@ CHECKPOINTS = f"{SHARED}/checkpoints"
 
 
 class Event(NamedTuple):
-    """Something happens to the cluster at a time. pick: to whom, from 0 to 1. ms: for how long."""
+    """Something happens to the cluster at a time. pick: to whom, from 0 to 1. ms: for how long (ten
+    times as long as a disk is full).
+    """
 
     at_ms: int
     kind: str
@@ -108,7 +110,7 @@ def shape_of(seed: int) -> Shape:
             dice.randint(10, span_ms),
             dice.choice(kinds),
             dice.random(),
-            int(10 ** dice.uniform(0, 2.7)),
+            int(10 ** dice.uniform(0, 3.7)),
         )
         for _ in range(dice.choice([1, 2, 3, 4, 8]))
     ]
@@ -173,6 +175,7 @@ class World:
         self.machines = [HOME, *(f"away-{i + 1}" for i in range(shape.away))]
         self.oracle = Oracle(self)
         self.calls.seen = self.oracle.called
+        self.calls.lose_power = self._lose_power
         self.plan = plan_of(self.text())
         self.runs = 0
         self.run_process: Process | None = None
@@ -322,7 +325,7 @@ class World:
         """Power off: all has to be there."""
         self.say("power off, for good")
         for process in self.scheduler.processes:
-            process.end(-9)
+            process.end(SIGKILL)
         self.files.lose_power(self.dice)
         if not self.is_refused:
             self.oracle.judge()
@@ -394,12 +397,11 @@ class World:
                 self.ask({"command": "stop"})
             case "kill" if workers:
                 workers[int(event.pick * len(workers))].kill()
-            case "kill all" | "power":
+            case "kill all":
                 for process in list(self.scheduler.processes):
                     process.kill()
-                if event.kind == "power":
-                    self.files.lose_power(self.dice)
-                    self.oracle.power_failed()
+            case "power":
+                self._lose_power()
             case "kill run" if run is not None:
                 run.kill()
             case "pause" if workers:
@@ -426,6 +428,16 @@ class World:
             case "cut" | "cut both":
                 self._cut(event)
 
+    def _lose_power(self) -> None:
+        """Everywhere. Raises Killed in a thread of a process."""
+        running = self.scheduler.current
+        for process in list(self.scheduler.processes):
+            process.end(SIGKILL)
+        self.files.lose_power(self.dice)
+        self.oracle.power_failed()
+        if running is not None:
+            raise Killed
+
     def _pause(self, processes: list[Process], ms: int) -> None:
         for process in processes:
             process.stop()
@@ -434,7 +446,7 @@ class World:
     def _make_full(self, event: Event) -> None:
         where = self.calls.full if event.pick < 0.7 else self.calls.read_only
         where.update(self.machines)
-        self.scheduler.at(self.scheduler.now_s + event.ms / 1000, where.clear)
+        self.scheduler.at(self.scheduler.now_s + event.ms / 10_000, where.clear)
 
     def _cut(self, event: Event) -> None:
         machine = self.machines[1 + int(event.pick * self.shape.away)]
