@@ -20,7 +20,7 @@ from typing import Any
 
 POINTS: dict[str, tuple[str, str, str]] = {
     "reading": ("roo.runtime.readers", "Readers.read", "after"),
-    "snapshot": ("roo.runtime.snapshots", "Snapshots._put", "after"),
+    "snapshot": ("roo.runtime.snapshots", "Snapshots._write", "after"),
     "files are there": ("roo.runtime.snapshots", "Snapshots._finish", "after"),
     "before the rename": ("roo.checkpoint.folder", "Folder.commit", "before"),
     "after the rename": ("roo.checkpoint.folder", "Folder.commit", "after"),
