@@ -44,9 +44,10 @@ class Context:
     what `Reader.memory` gave at the offset that it is opened at; None: at the split's beginning.
 
     attempt: how many times the workers have been started in this run, from 1. predecessor_ended:
-    whoever wrote this output before has been seen to end; else it may still be there, paused, and
-    go on one day: what it writes then must go nowhere. machine: an id of this machine, the same for
-    all runs on it.
+    whoever wrote this output before has been seen to end, and has failed no sync; else it may still
+    be there, paused, and go on one day: what it writes then must go nowhere (and what it has
+    written may not be on the disk, so a copy is made of it). machine: an id of this machine, the
+    same for all runs on it.
     """
 
     pipeline: str

@@ -49,6 +49,12 @@ class Writers:
         """A worker has handed everything over and says so itself."""
         self._elsewhere.discard(worker)
 
+    def failed(self) -> None:
+        """A sync has failed. What the next attempt reads of such a file may be in memory only, also
+        what an earlier sync seemed to have stored: it is to be taken away, and so written anew.
+        """
+        self.all_ended = False
+
     def begin_attempt(self) -> None:
         """All workers start again. Those of this machine have been waited for."""
         self.all_ended = self.all_ended and not self._elsewhere

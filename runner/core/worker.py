@@ -503,8 +503,6 @@ class WorkerCore:
     def _consumed(self, header: Header, effects: list[Effect]) -> None:
         """Give credit back once a quarter of the window is owed: few frames, no starving."""
         channel = (header.exchange, header.sender)
-        if channel not in self._granted:
-            return  # messages of a worker that has left, which waited for their states
         owed, granted = self._owed[channel], self._granted[channel]
         owed[0] += header.messages
         owed[1] += header.cost_bytes

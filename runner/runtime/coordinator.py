@@ -530,6 +530,7 @@ class Coordinator:
         except CommitUnknown as error:
             self._handle(core.CommitUnknown(barrier, str(error)))
         except WriterFailed as error:
+            self._writers.failed()
             self._handle(core.WorkerLost(error.worker, f"could not make what it wrote durable: "
                                                        f"{error.why}"))  # fmt: skip
         except NotWhole as error:

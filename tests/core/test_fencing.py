@@ -60,5 +60,14 @@ def test_a_worker_that_left_in_peace_writes_no_more() -> None:
     assert writers.all_ended
 
 
+def test_a_file_that_could_not_be_synced_is_written_anew() -> None:
+    writers = Writers(all_ended=True)
+    writers.failed()
+    writers.begin_attempt()
+    assert not writers.all_ended
+    writers.committed()
+    assert writers.all_ended
+
+
 def test_the_run_before_may_have_left_writers() -> None:
     assert not Writers(all_ended=False).all_ended

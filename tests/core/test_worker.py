@@ -301,3 +301,12 @@ def test_reads_are_small_at_first_and_where_they_fill_a_window_or_take_long() ->
     assert sizes(501, 1.0, 2) == [64, 32]
     assert sizes(0, 1.0, 20)[-1] == READ_BYTES
     assert sizes(0, 101.0, 20)[-1] == READ_BYTES_LEAST
+
+
+def test_a_worker_that_joins_is_given_credit_back_with_the_whole_window() -> None:
+    core = WorkerCore(0, [0], 2, [Link(0, 0, 1)], [])
+    core.handle(BarrierOpened(1, False, Change((0, 1), 2), frozenset()))
+    assert core.workers == (0, 1)
+    assert core.credit(0, 1)[0] == WINDOW_MESSAGES
+    given = [back for n in range(8) for back in ran(core, n, 1, took_ms=0.0)]
+    assert given == [GiveCredit(1, 0, 8, 8, 8, WINDOW_MESSAGES)]
