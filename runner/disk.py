@@ -78,6 +78,15 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[write(fd, view) :]
 
 
+def write_file(path: str | Path, data: bytes) -> None:
+    """A file with these bytes, in place of what it had. Raises OSError."""
+    fd = open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        write_all(fd, data)
+    finally:
+        close(fd)
+
+
 def pread_all(fd: int, size_bytes: int, place: int) -> bytes:
     """The bytes from a place on, fewer only where the file ends before. Raises OSError."""
     parts = []

@@ -64,8 +64,8 @@ class Folder:
         Raises ConnectorError where another has it, or the directory can't be written.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+            disk.makedirs(self.path, exist_ok=True)
+            self._lock = disk.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
         except OSError as error:
             what = f"can't keep checkpoints in {self.path}: {os.strerror(error.errno or 0)}"
             hint = "set `checkpoint.dir` to a folder that can be written, or use --no-checkpoint"
@@ -73,20 +73,20 @@ class Folder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
+            holder = disk.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
             self.unlock()
             who = f"process {holder}" if holder else "another process"
             what = f"{who} runs on the checkpoints in {self.path}"
             hint = "stop it first, or give this run a `checkpoint.dir` of its own"
             raise ConnectorError(what, hint, environment=True) from error
         with contextlib.suppress(OSError):  # a full disk is found out where something depends on it
-            os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+            disk.ftruncate(self._lock, 0)
+            disk.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
     def unlock(self) -> None:
         """Let go of the lock."""
         if self._lock >= 0:
-            os.close(self._lock)
+            disk.close(self._lock)
             self._lock = -1
 
     # What there is

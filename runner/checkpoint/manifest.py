@@ -51,6 +51,7 @@ def from_json(path: Path, text: str) -> Manifest:
                 "table": Table(bounds, tuple(table["owners"]), table["version"]),
                 "splits": tuple(SplitPosition(**split) for split in data["splits"]),
                 "chains": tuple(map(_chain, data["chains"])),
+                "left": tuple(data["left"]),
                 "by_pickle": tuple(data["by_pickle"]),
             }
         )

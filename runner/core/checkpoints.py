@@ -114,7 +114,8 @@ class Manifest:
     stored data depend on, by path; fingerprint: their digest. table: who owns what from here on.
     (Chains are of those who owned it up to here: of a change of workers the old owners.) sinks: by
     sink and writer what each writer there has been noted; a writer that has left is noted for ever.
-    by_pickle: classes whose states are pickled. finished: the run had read everything.
+    left: workers that had left in peace by then. by_pickle: classes whose states are pickled.
+    finished: the run had read everything.
     """
 
     checkpoint: int
@@ -128,6 +129,7 @@ class Manifest:
     chains: tuple[Chain, ...]
     state_versions: Mapping[str, int]
     sinks: Mapping[str, Mapping[str, Any]]
+    left: tuple[int, ...] = ()
     by_pickle: tuple[str, ...] = ()
     finished: bool = False
 
@@ -259,6 +261,7 @@ def next_manifest(
         chains=tuple(_chains(pipeline, before, parts, cut)),
         state_versions=pipeline.state_versions,
         sinks=_merged(pipeline, before, parts),
+        left=tuple(sorted({*before.left, *cut.workers}.difference(after.workers))),
         by_pickle=tuple(sorted({name for part in parts.values() for name in part.by_pickle})),
     )
 

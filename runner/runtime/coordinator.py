@@ -118,7 +118,8 @@ class Reach(Protocol):
 
 
 class Coordinator:
-    """One run. `summary` is there once it has ended; the outcome is in it.
+    """One run. `summary` is there once it has ended; the outcome is in it. has_killed: whether the
+    run has ended its workers itself, so that nobody is to wonder how they ended.
 
     commits: where checkpoints are kept; None: none are. newest: the highest number of a checkpoint
     that the folder has ever had. run: tells the files of this run from those of any other.
@@ -143,6 +144,7 @@ class Coordinator:
         spawned: Callable[[], None] = lambda: None,
     ) -> None:
         self.summary: Summary | None = None
+        self.has_killed = False
         self._plan = plan
         self._splits = splits
         self._processes = processes
@@ -464,6 +466,7 @@ class Coordinator:
                 case core.Release():
                     self._broadcast(control.Exit())
                 case core.Kill():
+                    self.has_killed = True
                     self._processes.kill()
                     self._hosts.kill()
                 case core.End(outcome, error):
@@ -656,6 +659,7 @@ class Coordinator:
         self._handle(core.RunFailed(error))
 
     def _respawn(self) -> None:
+        self.has_killed = False
         self._restart_at_s = None
         self._tally.roll_back()
         self._joining = None

@@ -148,7 +148,7 @@ class CoordinatorProcess:
         in_time = self._workers.wait()
         self._stderr.relay_the_rest()
         failed = [(worker, code) for worker, code in self._workers.exited() if code]
-        if not failed:
+        if not failed or self._coordinator.has_killed:
             return
         worker, code = failed[0]
         how = say_exit(code) if worker in in_time else "did not end in time"

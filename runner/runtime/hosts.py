@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import platform
 import secrets
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import roo
-from roo import clock
+from roo import clock, disk
 from roo.plan.model import Plan
 from roo.runtime.digests import digests, modules_of
 from roo.runtime.lines import Peer
+
+TOKEN = "host-token"
+"""What a machine has to find in the checkpoint folder, so that the folder is the same one."""
 
 Tell = Callable[[Peer, bytes], None]
 
@@ -153,7 +157,12 @@ class Hosts:
         token = ""
         if self._checkpoints is not None:
             token = self._token
-            (self._checkpoints / "host-token").write_text(token)
+            try:
+                disk.write_file(self._checkpoints / TOKEN, token.encode())
+            except OSError as error:
+                said = os.strerror(error.errno or 0).lower()
+                self._say(peer, HostEnd(f"it can't write to {self._checkpoints}: {said}"))
+                return
         self._hosts[peer] = Host(
             peer, hello.name, hello.address, hello.workers, clock.monotonic_s()
         )

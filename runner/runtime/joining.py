@@ -24,9 +24,11 @@ from urllib.parse import urlsplit
 import zmq
 
 import roo
+from roo import disk
 from roo.api import ConnectorError
 from roo.runtime.digests import differences, digests
 from roo.runtime.hosts import (
+    TOKEN,
     HostEnd,
     HostExited,
     HostHello,
@@ -186,7 +188,7 @@ def _way_to(address: str) -> str:
 def _check_shared(folder: Path, token: str) -> None:
     """Whether this machine sees the coordinator's own checkpoint folder."""
     try:
-        found = (folder / "host-token").read_text()
+        found = disk.read_file(folder / TOKEN).decode("ascii", "replace")
     except OSError:
         found = ""
     if found != token:

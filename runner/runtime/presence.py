@@ -11,6 +11,8 @@ import os
 import time
 from pathlib import Path
 
+from roo import clock, disk
+
 NAME = "workers"
 WITHIN_S = 5.0
 LOOK_EVERY_S = 0.05
@@ -18,7 +20,7 @@ LOOK_EVERY_S = 0.05
 
 def hold(folder: Path) -> None:
     """Be there until this process ends. Raises OSError."""
-    descriptor = os.open(
+    descriptor = disk.open(
         folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
     )
     fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -29,20 +31,20 @@ def all_workers_ended(folder: Path) -> bool:
     end are waited for. The lock of the folder keeps new ones out meanwhile.
     """
     try:
-        descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = disk.open(folder / NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return True
     except OSError:
         return False
-    deadline_s = time.monotonic() + WITHIN_S
+    deadline_s = clock.monotonic_s() + WITHIN_S
     try:
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             except OSError:
-                if time.monotonic() > deadline_s:
+                if clock.monotonic_s() > deadline_s:
                     return False
             time.sleep(LOOK_EVERY_S)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)

@@ -142,7 +142,7 @@ def is_to_roll_back(manifest: Manifest, name: str, sink: Sink, gone: int) -> boo
     Not where it had left in peace by then: what it noted last is all it wrote. Only what it was
     still to commit it may not have come to.
     """
-    had_left = gone not in manifest.table.owners
+    had_left = gone in manifest.left
     return sink.rolls_back and knows(manifest, name, gone) and (sink.commits or not had_left)
 
 

@@ -385,7 +385,7 @@ def test_a_folder_is_locked_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.M
     def full(fd: int, data: bytes, offset: int) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.pwrite", full)
+    monkeypatch.setattr("roo.disk.pwrite", full)
     folder = Folder(tmp_path)
     folder.lock()
     with pytest.raises(ConnectorError, match="another process runs on the checkpoints"):

@@ -120,6 +120,7 @@ def test_what_a_writer_that_has_left_noted_stays() -> None:
     alone = part(0, 3, splits={0: Position(1, False), 1: Position(2, True)})
     later = next_manifest(PIPELINE, gone, {0: alone}, place, place, NOW)
     assert later.sinks["each"] == {"0": 30, "1": 21}
+    assert gone.left == later.left == (1,)
     assert [split.ended for split in later.splits] == [False, True]
 
 

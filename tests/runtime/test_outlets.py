@@ -104,12 +104,13 @@ class Immediate(Undoes):
     [
         (Immediate, 1, True),  # it was there at the checkpoint
         (Immediate, 2, False),  # it had left by then
+        (Immediate, 3, True),  # it was to join, and the change did not happen
         (Commits, 2, True),
-        (Commits, 3, False),  # no checkpoint has known it
+        (Commits, 4, False),  # no checkpoint has known it
         (Sink, 1, False),
     ],
 )
 def test_whose_output_goes_back(kind: type[Sink], gone: int, expected: bool) -> None:
-    noted = {str(worker): {} for worker in range(3)}
-    kept = manifest(5, Table.equal(2), sinks={"out": noted})
+    noted = {str(worker): {} for worker in range(4)}
+    kept = manifest(5, Table.equal(2), sinks={"out": noted}, left=(2,))
     assert is_to_roll_back(kept, "out", kind({}), gone) is expected

@@ -1,705 +1,498 @@
-"""A run of real cores over simulated links, disks and deaths; the oracle stands outside.
+"""A simulated cluster: what runs on it is what ships.
 
-Real: `CoordinatorCore`, `WorkerCore`, `Table`. Simulated: time, links with delay (FIFO each, as TCP
-is) that are cut and found to be, and frames that outlive the attempt they were sent in; worker
-processes that die at any event, a coordinator that dies and is run again with another number of
-workers; disks that are slow, commits that fail, and manifests that a death leaves torn, so that the
-checkpoint before is gone on from.
-
-The work is the sequence detector twice over: numbers go to the owner of their key, whose state
-counts them and keeps the last four; every update goes on by another key to a second state, and from
-there to a sink with a single writer. Both states are cut at barriers. In some seeds both steps work
-on one state, so that their stages have to wait for each other.
-
-Workers join and leave among all that, several at once, or get other weights; the sink's writer may
-move. From the cut of a state its donor gives what moves, key by key. Some of this is called off
-half-way: a joiner dies, the input ends, or the machine sleeps for more than a minute.
+Real: the coordinator with all it is made of, the worker's whole process, `roo join`, checkpoints,
+snapshots, moves, connectors, codecs. Simulated: what they run on (`standins.py`), that is
+processes, links, clock and files. What happens to them comes from the seed, as data: a `Shape`
+(what is run), `Event`s (at a time) and `Fault`s (at a call of a process). So a run can be repeated
+with fewer of them.
 """
 
 from __future__ import annotations
 
-import copy
-from collections import deque
-from dataclasses import dataclass, field
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from random import Random
 from typing import Any, NamedTuple
 
-from roo.core import run_events as c
-from roo.core.batch import Batch, Header, Kind, Origin, Output
-from roo.core.changes import Asked
-from roo.core.coordinator import CoordinatorCore
-from roo.core.placement import Placement
-from roo.core.slicing import moved
-from roo.core.worker import (
-    Aligned,
-    AllSplitsEnded,
-    Arrived,
-    BarrierOpened,
-    BarrierPassed,
-    Change,
-    Credited,
-    Event,
-    GiveCredit,
-    Link,
-    Ran,
-    ReadSplit,
-    RunStage,
-    Send,
-    SplitEnded,
-    SplitsTaken,
-    Started,
-    StatesCame,
-    WorkerCore,
-)
+import zmq
 
-KEYS = 7
-STAGES = 4  # sources, first state, second state, sink
-LINKS = [Link(0, 0, 1), Link(1, 1, 2), Link(2, 2, 3)]
-EVENTS_MAX = 60_000
-EVERY_MS = 40
-WINDOW_MESSAGES = 8
-LEAP_MS = 61_000
+from tests.sim.calls import SHARED, Calls, Fault, Faults
+from tests.sim.filesystem import FileSystem
+from tests.sim.input import Growing, Input, append
+from tests.sim.job import Pace
+from tests.sim.links import Network, Socket
+from tests.sim.oracle import Oracle, Wrong
+from tests.sim.processes import Process, Scheduler
+from tests.sim.standins import System
 
-Seen = tuple[int, int, tuple[int, ...]]
-"""What a state has seen of its key: how many numbers, the last one, the last four."""
+HOME = "home"
+"""The machine of the coordinator. Others are called away-1 and so on."""
+
+STEPS_MAX = 400_000
+RUNS_MAX = 40
+AGAIN_AFTER_S = 0.05
+GROWS_S, LOOK_S, FOLLOWED_WITHIN_S = 0.02, 0.1, 120.0
+REFUSALS = ("is on machine",)
+"""Errors that end a run for good, and say what to do."""
+
+STOPPED = 200
+"""How this world tells a run that was stopped from one that has read everything."""
+
+CHECKPOINTS = f"{SHARED}/checkpoints"
 
 
-class Wrong(AssertionError):
-    """The oracle's verdict."""
+class Event(NamedTuple):
+    """Something happens to the cluster at a time. pick: to whom, from 0 to 1. ms: for how long."""
 
-
-@dataclass
-class Stored:
-    """A checkpoint on the simulated disk. torn: it was being written when the power failed."""
-
-    number: int
-    offsets: dict[int, int]
-    states: dict[str, dict[str, list[int]]]
-    size: int
-    torn: bool = False
-
-
-class Frame(NamedTuple):
-    """What one worker sends another in a change. kind: "state"; "done", that was all."""
-
+    at_ms: int
     kind: str
-    version: int
-    name: str
-    giver: int
-    key: str = ""
-    ring: tuple[int, ...] = ()
+    pick: float = 0.0
+    ms: int = 0
 
 
-@dataclass
-class Worker:
-    """One worker process: a real core, its states, and what it has cut so far."""
+@dataclass(frozen=True)
+class Shape:
+    """What is run. each: every worker writes a file of its own. two: there is a second state.
 
-    index: int
-    core: WorkerCore
-    offsets: dict[int, int]
-    states: dict[str, dict[str, list[int]]]
-    uncut: dict[str, set[int]] = field(default_factory=dict)
-    cut: dict[str, Any] = field(default_factory=dict)
-    cut_offsets: dict[int, int] = field(default_factory=dict)
-    noted: int | None = None
-    barrier: int = 0
-    reporting: bool = False
-    # By stage, as they turn over; and what is under way while a change is.
-    places: list[Placement] = field(default_factory=list)
-    before: Placement | None = None
-    after: Placement | None = None
-    # Frames of a change that this worker has not heard of.
-    unheard: list[Frame] = field(default_factory=list)
-    awaits: dict[str, set[int]] = field(default_factory=dict)
-    early: list[Frame] = field(default_factory=list)
-    outgoing: deque[tuple[int, Frame]] = field(default_factory=deque)
-    passed: bool = True
-    splits_came: bool = True
-    told_moved: bool = True
+    message_ms: how long a message takes. rate: of a thousand calls so many fail, and `most` in all.
+    """
+
+    seed: int
+    workers: int = 2
+    source: str = "files"
+    splits: int = 2
+    keys: int = 4
+    lines: int = 30
+    each: bool = False
+    committed: bool = False
+    append: bool = False
+    two: bool = False
+    every_ms: int = 30
+    keep: int = 2
+    message_ms: float = 0.5
+    delay_ms: float = 2.0
+    lag_ms: float = 2.0
+    preempts: float = 0.05
+    is_linux: bool = True
+    away: int = 0
+    rate: float = 0.0
+    most: int = 0
+    events: tuple[Event, ...] = ()
+    faults: tuple[Fault, ...] | None = None
+
+
+EVENTS = ("scale", "scale", "scale", "scale", "weights", "kill", "kill", "kill all", "kill run",
+          "stop", "pause", "power", "full")  # fmt: skip
+AWAY = ("join", "join", "leave", "cut", "cut both", "pause machine", "kill join", "power of one")
+
+
+def shape_of(seed: int) -> Shape:
+    """A random cluster, and what happens to it."""
+    dice = Random(f"{seed} shape")
+    away = dice.choice([0, 0, 1, 2])
+    lines = dice.choice([20, 60, 120])
+    message_ms = dice.choice([0.3, 1.0])
+    splits = dice.randint(1, 3)
+    workers = dice.randint(1, 3)
+    span_ms = int(40 + lines * splits * message_ms / workers)
+    source = dice.choice(["files", "files", "ranges", "csv", "follow", "follow", "follow csv"])
+    kinds = EVENTS + (AWAY if away else ()) + (("rotate",) * 4 if "follow" in source else ())
+    events = [
+        Event(
+            dice.randint(10, span_ms),
+            dice.choice(kinds),
+            dice.random(),
+            int(10 ** dice.uniform(0, 2.7)),
+        )
+        for _ in range(dice.choice([1, 2, 3, 4, 8]))
+    ]
+    if away:
+        events += [Event(dice.randint(10, span_ms), "join", dice.random()) for _ in range(away)]
+    return Shape(
+        seed, workers=workers, source=source,
+        splits=splits, keys=dice.randint(1, 6), lines=lines, each=dice.random() < 0.4,
+        committed=dice.random() < 0.35, append=dice.random() < 0.3, two=dice.random() < 0.4,
+        every_ms=dice.choice([5, 10, 20, 50]), keep=dice.randint(1, 3), message_ms=message_ms,
+        delay_ms=dice.choice([0.5, 2.0, 20.0]), lag_ms=dice.choice([0.5, 2.0, 20.0]),
+        preempts=dice.choice([0.01, 0.05, 0.3]), is_linux=dice.random() < 0.7, away=away,
+        rate=dice.choice([0.0, 5.0, 20.0, 50.0]), most=dice.choice([0, 1, 2, 4]),
+        events=tuple(sorted(events)),
+    )  # fmt: skip
+
+
+class Shown:
+    """The run's view: what it says is told on."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.event = say
+
+    def start(self) -> None:
+        """Nothing."""
+
+    def update(self, snapshot: Any) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""
 
 
 class World:
-    """Everything there is. `run` returns when the run has finished, whatever it took."""
+    """One cluster from its first run to the one that has read everything. `run` raises Wrong.
 
-    def __init__(self, seed: int, say: Any = None) -> None:
-        self.random = Random(seed)
-        self.seed = seed
-        self.say = say or (lambda line: None)
-        self.now_ms = 0
-        self.splits = self.random.randint(1, 4)
-        self.length = self.random.randint(5, self.random.choice([60, 60, 200]))
-        self.one_state = self.random.random() < 0.3
-        self.deaths = self.random.randint(0, 4)
-        self.coordinator_deaths = self.random.randint(0, 2)
-        self.changes = self.random.choice([0, 1, 2, 6])
-        self.changed = 0
-        self.window_batches = self.random.choice([1, 2, 4, 32])
-        self.failing_commits = self.random.choice([0.0, 0.0, 0.3])
-        self.cuts = self.random.choice([0, 0, 1, 2])
-        self.cut_links: set[tuple[Any, Any]] = set()
-        self.leaps = self.random.choice([0, 0, 1, 2])
-        self.disk_speed = self.random.choice([0.02, 0.3, 1.0])
-        self.sink: list[tuple[str, Seen, Seen]] = []
-        # The newest last; the first is written before the first message.
-        self.disk = [Stored(0, {}, {name: {} for name in self.names()}, 0)]
-        self.links: dict[tuple[Any, Any], deque[Any]] = {}
+    happened: the faults that there were.
+    """
+
+    def __init__(self, shape: Shape, say: Callable[[str], None] | None = None) -> None:
+        self.shape = shape
+        self._tell = say
+        self.dice = Random(f"{shape.seed} world")
+        self.scheduler = Scheduler(shape.seed)
+        self.scheduler.lag_s = shape.lag_ms / 1000
+        self.scheduler.preempts = shape.preempts
+        self.scheduler.is_linux = shape.is_linux
+        self.network = Network(self.scheduler)
+        self.network.delay_s = shape.delay_ms / 1000
+        self.faults = (
+            Faults(rate=shape.rate, most=shape.most)
+            if shape.faults is None
+            else Faults.of(shape.faults)
+        )
+        self.files = FileSystem()
+        self.files.now_ns = lambda: int(self.scheduler.now_s * 1e9)
+        self.calls = Calls(self.files, self.scheduler, self.faults, self._trouble)
+        self.system = System(self.scheduler, self.network, self.calls)
+        self.system.programs["roo.runtime.worker_main"] = _worker
+        self.input = Input(shape.source, shape.splits, shape.keys, shape.lines, self.dice)
+        self.machines = [HOME, *(f"away-{i + 1}" for i in range(shape.away))]
+        self.oracle = Oracle(self)
+        self.calls.seen = self.oracle.called
+        self.plan = plan_of(self.text())
         self.runs = 0
-        self.begin_run()
+        self.run_process: Process | None = None
+        self.run_folder = ""
+        self.joins: dict[str, Process] = {}
+        self.growing: list[Growing] = []
+        self.whole_s = 0.0
+        self.troubles = 0
+        self.failures_in_a_row = 0
+        self.is_over = self.is_refused = False
+        self.error: dict[str, Any] | None = None
 
-    # One run after the other
+    def say(self, line: str) -> None:
+        """For people."""
+        if self._tell is not None:
+            self._tell(f"{(self.scheduler.now_s - 1000) * 1000:8.1f} ms  {line}")
 
-    def begin_run(self) -> None:
-        self.runs += 1
-        count = self.random.randint(1, 4)
-        place = Placement.fresh(count, ["sink"], range(self.splits))
-        durability = c.Durability(EVERY_MS, restarts_max=1000)
-        while self.disk[-1].torn:
-            self.say(f"checkpoint {self.disk.pop().number} is torn")
-        number = self.disk[-1].number
-        self.links = {}
-        self.coordinator = CoordinatorCore(place, durability, number)
-        self.over: c.Outcome | None = None
-        self.say(f"run {self.runs}: {count} workers from checkpoint {number}")
-        self.begin_attempt()
+    def _trouble(self, what: str) -> None:
+        self.troubles += 1
+        self.say(what)
 
-    def begin_attempt(self) -> None:
-        """All worker processes anew, restored from the newest checkpoint."""
-        self.parts: dict[int, Worker] = {}
-        self.links = self.what_is_on_the_way()
-        self.cut_links = set()
-        self.forget_change()
-        stored = self.disk[-1]
-        if stored.size > len(self.sink):
-            raise Wrong(f"seed {self.seed}: the sink lacks what checkpoint {stored.number} has")
-        del self.sink[stored.size :]
-        self.workers: dict[int, Worker] = {}
-        place = self.coordinator.placement
-        for index in place.workers:
-            mine = place.splits_of(index)
-            states = {
-                name: {
-                    key: list(value)
-                    for key, value in stored.states[name].items()
-                    if place.table.owner_of(key) == index
-                }
-                for name in self.names()
-            }
-            core = self.new_core(index, place, mine)
-            worker = Worker(index, core, {s: stored.offsets.get(s, 0) for s in mine}, states,
-                            places=[place] * STAGES)  # fmt: skip
-            self.workers[index] = worker
-            self.link(index, "c").append(c.WorkerReady(index))
-
-    def forget_change(self) -> None:
-        """What the oracle notes of one: states as they were where they were cut."""
-        self.given: dict[tuple[str, str], tuple[int, ...]] = {}
-
-    def what_is_on_the_way(self) -> dict[tuple[Any, Any], deque[Any]]:
-        """Some frames of the attempt before still come: a core has to know them for what they are.
-
-        Of a run before none do: where its links lead nobody listens any more.
-        """
-        links: dict[tuple[Any, Any], deque[Any]] = {}
-        for ends, queue in self.links.items():
-            frames = [message for message in queue if isinstance(message, Arrived | Frame)]
-            links[ends] = deque(frames[: self.random.randint(0, 2)])
-        return links
-
-    def new_core(self, index: int, place: Placement, splits: Any) -> WorkerCore:
-        return WorkerCore(
-            index, place.workers, STAGES, LINKS, splits,
-            shared=[(1, 2)] if self.one_state else [], table_version=place.version,
-            attempt=self.coordinator.attempt, window_messages=WINDOW_MESSAGES,
-            window_batches=self.window_batches,
-        )  # fmt: skip
-
-    def join(self, effect: c.Start) -> None:
-        """Worker processes that are to join: nothing of their own, and waiting for the rest."""
-        for index in effect.workers:
-            core = self.new_core(index, effect.after, None)
-            worker = Worker(index, core, {}, {name: {} for name in self.names()},
-                            places=[effect.after] * STAGES, after=effect.after)  # fmt: skip
-            self.await_states(worker, effect.before, effect.after)
-            self.workers[index] = worker
-            self.link(index, "c").append(c.WorkerReady(index))
-
-    def await_states(self, worker: Worker, before: Placement, after: Placement) -> None:
-        pieces = moved(before.table, after.table)
-        givers = {old for _, _, old, new in pieces if new == worker.index}
-        worker.awaits = {name: set(givers) for name in self.names()}
-        was, now = before.homes["sink"], after.homes["sink"]
-        worker.awaits["sink"] = {was} if was != now == worker.index else set()
-        worker.before = before
-        worker.splits_came = worker.told_moved = False
-
-    def names(self) -> tuple[str, ...]:
-        return ("both",) if self.one_state else ("first", "second")
-
-    def state_of(self, stage: int) -> str:
-        return "both" if self.one_state else ("first", "second")[stage - 1]
-
-    def link(self, sender: Any, receiver: Any) -> deque[Any]:
-        return self.links.setdefault((sender, receiver), deque())
+    # From beginning to end
 
     def run(self) -> None:
-        """Until everything is read and committed."""
-        for _ in range(EVENTS_MAX):
-            self.step()
-            self.look_at_change()
-            if self.over is c.Outcome.FINISHED:
-                self.judge()
-                return
-            if self.over is not None:
-                self.begin_run()
-        raise Wrong(f"seed {self.seed}: no end after {EVENTS_MAX} events")
-
-    # One thing after the other
-
-    def step(self) -> None:
-        dice = self.random.random()
-        if dice < 0.002 and self.deaths and self.workers:
-            self.deaths -= 1
-            joiners = [w for w in self.workers if self.coordinator.is_joining(w)]
-            likely = joiners if self.random.random() < 0.3 else []
-            victim = self.random.choice(likely or list(self.workers))
-            self.say(f"{self.now_ms} ms: worker {victim} dies")
-            self.perform(c.WorkerLost(victim, "died"))
-            return
-        if dice < 0.003 and self.coordinator_deaths:
-            self.coordinator_deaths -= 1
-            self.say(f"{self.now_ms} ms: the coordinator dies")
-            self.begin_run()
-            return
-        if dice < 0.0033 and self.cuts and self.links:
-            self.cuts -= 1
-            ends = self.random.choice(list(self.links))
-            self.say(f"{self.now_ms} ms: the link {ends} is cut")
-            self.cut_links.add(ends)
-            return
-        if self.cut_links and dice > 0.99:
-            self.find_out(self.cut_links.pop())
-            return
-        if dice < 0.0038:
-            self.say(f"{self.now_ms} ms: stop")
-            self.perform(c.StopRequested())
-            return
-        if dice < 0.0043 and self.leaps and self.coordinator.change is not None:
-            self.leaps -= 1
-            self.now_ms += LEAP_MS
-            self.say(f"{self.now_ms} ms: the machine has slept")
-            self.perform(c.Tick(self.now_ms))
-            return
-        if dice < 0.01 and self.changes and self.coordinator.phase is not c.Phase.STARTING:
-            self.changes -= 1
-            self.ask()
-            return
-        if dice < 0.1:
-            self.now_ms += self.random.randint(1, 10)
-            self.perform(c.Tick(self.now_ms))
-            return
-        choices: list[Any] = [
-            ends for ends, queue in self.links.items() if queue and ends not in self.cut_links
-        ]
-        choices += list(self.workers)
-        if not choices:
-            return
-        choice = self.random.choice(choices)
-        if isinstance(choice, tuple):
-            self.deliver(*choice)
-        else:
-            self.work(self.workers[choice])
-
-    def find_out(self, ends: tuple[Any, Any]) -> None:
-        """A gap in what comes, or no sign of life: the worker at an end of a cut link is lost."""
-        lost = ends[1] if ends[0] == "c" else ends[0]
-        if lost in self.workers:
-            self.say(f"{self.now_ms} ms: worker {lost} has not been heard of")
-            self.perform(c.WorkerLost(lost, "gave no sign of life"))
-
-    def ask(self) -> None:
-        """Some join, some leave; some of it makes no sense and is refused."""
-        self.changed += 1
-        there = self.coordinator.placement.workers
-        leaves = self.random.sample(there, self.random.randint(0, len(there)))
-        asked = Asked(self.changed, joins=self.random.randint(0, 3), leaves=tuple(leaves))
-        if self.random.random() < 0.3:
-            asked = Asked(self.changed, to=self.random.randint(0, 6))
-        if self.random.random() < 0.1:
-            weights = {worker: self.random.randint(1, 3) for worker in there}
-            asked = Asked(self.changed, weights=weights)
-        self.say(f"{self.now_ms} ms: {asked}")
-        self.perform(c.ChangeAsked(asked))
-
-    def deliver(self, sender: Any, receiver: Any) -> None:
-        message = self.links[sender, receiver].popleft()
-        if receiver == "c":
-            if isinstance(message, c.BarrierReported):
-                self.parts[message.worker] = self.workers[message.worker]
-            self.perform(message)
-        elif receiver in self.workers:
-            worker = self.workers[receiver]
-            if isinstance(message, c.Go):
-                self.handle(worker, Started())
-            elif isinstance(message, c.Announce):
-                self.link(worker.index, "c").append(c.Settled(worker.index, message.barrier))
-            elif isinstance(message, c.OpenBarrier):
-                self.open(worker, message)
-            elif isinstance(message, tuple) and message[0] == "splits":
-                worker.offsets |= message[1]
-                worker.splits_came = True
-                self.handle(worker, SplitsTaken(tuple(message[1])))
-                self.tell_moved(worker)
-            elif isinstance(message, Frame):
-                self.receive(worker, message)
+        """Until everything has been read and written, whatever it took. Raises Wrong."""
+        Pace.wait = partial(self._pace, self.shape.message_ms / 1000)
+        with tempfile.TemporaryDirectory() as self._temporary, self.system.is_here():
+            self._lay_out()
+            for event in self.shape.events:
+                self.scheduler.at(1_000 + event.at_ms / 1000, partial(self._happen, event))
+            self._begin_run(self.shape.workers)
+            for _ in range(STEPS_MAX):
+                self.scheduler.step()
+                self.oracle.raise_what_was_found()
+                if self.is_over:
+                    break
             else:
-                self.handle(worker, message)
+                raise Wrong(f"no end after {STEPS_MAX} steps")
+            self._end_all()
 
-    def open(self, worker: Worker, message: c.OpenBarrier) -> None:
-        worker.barrier, worker.reporting = message.barrier, False
-        worker.cut, worker.noted = {}, None
-        stages = {"both": {1, 2}} if self.one_state else {"first": {1}, "second": {2}}
-        worker.uncut = stages
-        worker.after, change, gives = message.after, None, frozenset[int]()
-        if message.after is not None:
-            before, after = worker.places[0], message.after
-            worker.passed, worker.before = False, before
-            change = Change(after.workers, after.version)
-            gives = frozenset(
-                s for s in before.splits_of(worker.index) if after.readers[s] != worker.index
+    def _pace(self, seconds: float) -> None:
+        self.system.process.sleep(seconds)
+
+    def _lay_out(self) -> None:
+        """What is there before anything runs."""
+        for folder in (CHECKPOINTS, f"{SHARED}/out", f"{SHARED}/in"):
+            self.files.makedirs(f"/{folder}")
+        for machine in self.machines:
+            self.files.makedirs(f"/{machine}")
+        for name, data in self.input.files().items():
+            append(self.files, f"/{SHARED}/in/{name}", data)
+        if self.shape.append:
+            for name in self.oracle.first_outputs():
+                append(self.files, name, self.oracle.OLD)
+        if self.input.follows:
+            self.growing = [
+                Growing(self.files, self.input, split) for split in range(self.shape.splits)
+            ]
+            self.scheduler.at(self.scheduler.now_s, self._grow)
+
+    def read(self, path: str) -> bytes:
+        """A whole file, as processes see it."""
+        descriptor = self.files.open(path, os.O_RDONLY)
+        try:
+            return self.files.read(descriptor, 1 << 30)
+        finally:
+            self.files.close(descriptor)
+
+    # Runs
+
+    def _begin_run(self, workers: int) -> None:
+        if self.is_over:
+            return
+        self.runs += 1
+        if self.runs > RUNS_MAX:
+            raise Wrong(f"no end after {RUNS_MAX} runs: {self.error}")
+        self.scheduler.run = self.runs
+        self.say(f"run {self.runs} with {workers} workers")
+        process = Process(self.scheduler, f"run{self.runs}", HOME, self._environ(), None)
+        self.run_process = process
+        self.troubles = len(self.calls.full | self.calls.read_only)
+        process.at_end.append(partial(self._run_ended, process))
+        process.start(partial(self._coordinate, workers), main=True)
+
+    def _environ(self) -> dict[str, str]:
+        return {"TMPDIR": self._temporary}
+
+    def _coordinate(self, count: int) -> int:
+        """The program of `roo run`; its exit code."""
+        from roo.api import ConnectorError
+        from roo.cli.resuming import open_folder
+        from roo.cli.run import _kept
+        from roo.runtime.coordinator import ForcedExit
+        from roo.runtime.coordinator_main import CoordinatorProcess
+        from roo.runtime.outlets import make_source
+        from roo.runtime.process import Workers
+
+        self.error = None
+        environ = dict(self.system.process.environ)
+        listen = "tcp://0.0.0.0:7070" if self.shape.away else None
+        if listen is not None:
+            environ["ROO_BIND"] = "0.0.0.0"
+        try:
+            found = make_source(self.plan.spec.sources[0]).splits()
+            splits = dict(enumerate(("lines", split) for split in found))
+            begun = open_folder(self.plan, splits, fresh=False)
+            with Workers(count, stdin_worker=None, hear_stderr=False, environ=environ) as workers:
+                self.run_folder = workers.folder
+                summary = CoordinatorProcess(
+                    self.plan, begun.splits, workers, Shown(self.say), listen=listen,
+                    **_kept(self.plan, begun),
+                ).run()  # fmt: skip
+        except ForcedExit as forced:
+            return forced.code
+        except ConnectorError as error:
+            self.error = {"what": error.message, "hint": error.hint}
+            return 3
+        self.error = summary.error
+        self.say(f"outcome: {summary.outcome} {summary.error or ''}")
+        return {"finished": 0, "stopped": STOPPED}.get(summary.outcome, 1)
+
+    def _run_ended(self, process: Process) -> None:
+        self.say(f"{process.name} has ended with {process.code}")
+        if process is not self.run_process:
+            return
+        if process.code in (0, STOPPED):
+            self.oracle.ended_well()
+        whole = self.input.follows and all(file.is_whole for file in self.growing)
+        stopped = process.code == STOPPED and whole and self.oracle.is_all_there()
+        if process.code == 0 or stopped or self.oracle.has_finished():
+            self.is_over = True
+            return
+        if self.error is not None and any(why in self.error["what"] for why in REFUSALS):
+            self.is_over = self.is_refused = True
+            return
+        if process.code in (1, 3):
+            troubles = self.troubles + len(self.calls.full | self.calls.read_only)
+            self.failures_in_a_row = 0 if troubles else self.failures_in_a_row + 1
+            if self.error and "traceback" in self.error and "[Errno" not in self.error["what"]:
+                self.oracle.found(f"{self.error['what']}\n{self.error['traceback']}")
+            if self.failures_in_a_row > 1:
+                self.oracle.found(f"run {self.runs} fails, and nothing is wrong: {self.error}")
+        again = partial(self._begin_run, self.dice.randint(1, 3))
+        self.scheduler.at(self.scheduler.now_s + AGAIN_AFTER_S, again)
+
+    def _end_all(self) -> None:
+        """Power off: all has to be there."""
+        self.say("power off, for good")
+        for process in self.scheduler.processes:
+            process.end(-9)
+        self.files.lose_power(self.dice)
+        if not self.is_refused:
+            self.oracle.judge()
+
+    def text(self) -> str:
+        """The pipeline file."""
+        shape = self.shape
+        out = f"{SHARED}/out/out-{{worker}}.txt" if shape.each else f"{SHARED}/out/out.txt"
+        step = "{name: chain%s, type: stateful, state: %s, call: '%s', partition: '%s'}"
+        job = "tests.sim.job"
+        return "\n".join(filter(None, [
+            "version: 1",
+            "name: sim",
+            f"sources: {{lines: {{type: file, {self.input.options()}}}}}",
+            "states:",
+            f"  chains: {{factory: '{job}:Chain'}}",
+            f"  groups: {{factory: '{job}:Chain'}}" if shape.two else "",
+            "steps:",
+            "  - " + step % ("", "chains", f"{job}:chain", f"{job}:key"),
+            "  - " + step % ("_group", "groups", f"{job}:chain_group", f"{job}:group")
+            if shape.two else "",
+            f"sinks:\n  out: {{type: file, path: '{out}',",
+            f"mode: {'append' if shape.append else 'overwrite'}, "
+            f"visibility: {'committed' if shape.committed else 'immediate'}}}",
+            f"checkpoint: {{every: {shape.every_ms}ms, keep: {shape.keep}, dir: {CHECKPOINTS}}}",
+            "cluster: {workers: 1, timeout: 1s, restarts: {max: 100000, within: 60s}}",
+        ])) + "\n"  # fmt: skip
+
+    # What is read grows
+
+    def _grow(self) -> None:
+        """Some more comes to each file; when all has come and gone out, the run is stopped."""
+        for file in self.growing:
+            if not file.is_whole:
+                file.grow(self.dice.randint(0, 60))
+        now_s = self.scheduler.now_s
+        if any(not file.is_whole for file in self.growing):
+            self.whole_s = now_s
+            self.scheduler.at(now_s + self.dice.random() * GROWS_S, self._grow)
+            return
+        if self.oracle.is_all_there():
+            self.ask({"command": "stop"})
+        elif now_s - self.whole_s > FOLLOWED_WITHIN_S:
+            self.oracle.found("what has come to the followed files does not come out")
+        if not self.is_over:
+            self.scheduler.at(now_s + LOOK_S, self._grow)
+
+    # Events
+
+    def _happen(self, event: Event) -> None:
+        if self.is_over:
+            return
+        self.troubles += 1
+        self.say(f"* {event.kind} {event.pick:.2f} {event.ms} ms")
+        run = self.run_process
+        workers = [
+            p for p in self.scheduler.processes if p.is_alive and "/" in p.name and not p.children
+        ]
+        match event.kind:
+            case "scale":
+                joins = [1, 1, 2, -1, -1][int(event.pick * 5)]
+                self.ask({"command": "change", "joins": joins})
+            case "rotate" if self.input.follows and self.oracle.has_begun:
+                file = self.growing[int(event.pick * len(self.growing))]
+                file.rotate(event.ms % 40)
+            case "weights":
+                self.ask({"command": "change", "rebalance": True, "weights": {"0": 3}})
+            case "stop":
+                self.ask({"command": "stop"})
+            case "kill" if workers:
+                workers[int(event.pick * len(workers))].kill()
+            case "kill all" | "power":
+                for process in list(self.scheduler.processes):
+                    process.kill()
+                if event.kind == "power":
+                    self.files.lose_power(self.dice)
+                    self.oracle.power_failed()
+            case "kill run" if run is not None:
+                run.kill()
+            case "pause" if workers:
+                self._pause([workers[int(event.pick * len(workers))]], event.ms)
+            case "full":
+                self._make_full(event)
+            case "join":
+                self._join(self.machines[1 + int(event.pick * self.shape.away)])
+            case "leave":
+                for process in self.joins.values():
+                    if process.is_alive:
+                        process.signal(15)
+            case "kill join":
+                for process in self.joins.values():
+                    process.kill()
+            case "pause machine" | "power of one":
+                machine = self.machines[1 + int(event.pick * self.shape.away)]
+                there = [p for p in self.scheduler.processes if p.machine == machine]
+                if event.kind == "pause machine":
+                    self._pause(there, event.ms)
+                else:
+                    for process in there:
+                        process.kill()
+            case "cut" | "cut both":
+                self._cut(event)
+
+    def _pause(self, processes: list[Process], ms: int) -> None:
+        for process in processes:
+            process.stop()
+            self.scheduler.at(self.scheduler.now_s + ms / 1000, process.go_on)
+
+    def _make_full(self, event: Event) -> None:
+        where = self.calls.full if event.pick < 0.7 else self.calls.read_only
+        where.update(self.machines)
+        self.scheduler.at(self.scheduler.now_s + event.ms / 1000, where.clear)
+
+    def _cut(self, event: Event) -> None:
+        machine = self.machines[1 + int(event.pick * self.shape.away)]
+        ends = [(HOME, machine), (machine, HOME)]
+        if event.kind == "cut":
+            ends = [ends[event.ms % 2]]
+        for end in ends:
+            self.network.cut.add(end)
+            self.scheduler.at(
+                self.scheduler.now_s + event.ms / 1000, partial(self.network.heal, end)
             )
-            if worker.index in after.workers:
-                self.await_states(worker, before, after)
-        unheard, worker.unheard = worker.unheard, []
-        for frame in unheard:
-            self.receive(worker, frame)
-        self.handle(worker, BarrierOpened(message.barrier, message.last, change, gives))
 
-    # A move
+    def ask(self, request: dict[str, Any]) -> None:
+        """As `roo scale` and its like do, of the run that there is."""
+        asker = Process(self.scheduler, f"ask{len(self.scheduler.processes)}", HOME, {}, None)
+        asker.dice.random()
 
-    def hand_over(self, worker: Worker, name: str) -> None:
-        """What others own from now on, one by one; then that it was all."""
-        before, after = worker.places[0] if worker.before is None else worker.before, worker.after
-        assert after is not None
-        done = Frame("done", after.version, name, worker.index)
-        if name == "sink":
-            if before.homes["sink"] == worker.index != after.homes["sink"]:
-                worker.outgoing.append((after.homes["sink"], done))
+        def program() -> None:
+            socket = Socket(self.network, asker, zmq.DEALER)
+            socket.connect(f"ipc://{self.run_folder}/door")
+            socket.send(json.dumps(request).encode())
+            asker.sleep(1.0)
+
+        asker.start(program, main=True)
+
+    def _join(self, machine: str) -> None:
+        if machine in self.joins and self.joins[machine].is_alive:
             return
-        pieces = moved(before.table, after.table)
-        takers = {new for _, _, old, new in pieces if old == worker.index}
-        states = worker.states[name]
-        for key in [key for key in states if after.table.owner_of(key) != worker.index]:
-            ring = self.given[name, key] = tuple(states.pop(key))
-            frame = done._replace(kind="state", key=key, ring=ring)
-            worker.outgoing.append((after.table.owner_of(key), frame))
-        worker.outgoing.extend((taker, done) for taker in takers)
+        process = Process(
+            self.scheduler, f"join{len(self.scheduler.processes)}", machine, self._environ(), None
+        )
+        self.joins[machine] = process
 
-    def receive(self, worker: Worker, frame: Frame) -> None:
-        """Of the change under way, of one that is still to be heard of, or of one that is over."""
-        if worker.after is not None and frame.version == worker.after.version:
-            self.take_in(worker, frame)
-        elif frame.version > worker.core.table_version:
-            worker.unheard.append(frame)
+        def program() -> int:
+            from roo.api import ConnectorError
+            from roo.runtime.joining import Joining
 
-    def take_in(self, worker: Worker, frame: Frame) -> None:
-        name = frame.name
-        if name in worker.uncut or (name == "sink" and not worker.passed):
-            worker.early.append(frame)  # its own cut of that state comes first
-            return
-        if frame.kind == "state":
-            self.put(worker, name, frame.key, frame.ring)
-        else:
-            worker.awaits[name].discard(frame.giver)
-        self.perform(c.MovedOn())
-        self.handle(worker, StatesCame((1, 2, 3)))
-        self.tell_moved(worker)
+            try:
+                Joining(f"tcp://{HOME}:7070", 1, None, machine, self.say, lambda _: None).stay()
+            except ConnectorError as error:
+                self.say(f"{process.name}: {error.message}")
+                return 1
+            return 0
 
-    def put(self, worker: Worker, name: str, key: str, ring: tuple[int, ...]) -> None:
-        """A state is where it belongs, as it was where it comes from."""
-        if key in worker.states[name]:
-            raise Wrong(f"seed {self.seed}: key {key} twice on {worker.index}")
-        if ring != self.given[name, key]:
-            raise Wrong(f"seed {self.seed}: key {key} came as {ring}, was {self.given[name, key]}")
-        worker.states[name][key] = list(ring)
+        process.start(program, main=True)
 
-    def take_in_early(self, worker: Worker) -> None:
-        early, worker.early = worker.early, []
-        for frame in early:
-            self.take_in(worker, frame)
 
-    def tell_moved(self, worker: Worker) -> None:
-        waits = any(worker.awaits.values())
-        if worker.passed and worker.splits_came and not waits and not worker.told_moved:
-            worker.told_moved = True
-            version = worker.core.table_version
-            self.link(worker.index, "c").append(c.MovedIn(worker.index, version))
+def _worker(arguments: list[str]) -> Any:
+    """The program of a worker process."""
+    from roo.runtime.worker_main import main
 
-    def is_awaited(self, worker: Worker, stage: int, key: str) -> bool:
-        """Whether a key's state is still on its way."""
-        name = "sink" if stage == 3 else self.state_of(stage)
-        if not worker.awaits.get(name):
-            return False
-        if name == "sink":
-            return True
-        before = worker.before
-        assert before is not None
-        return key not in worker.states[name] and before.table.owner_of(key) in worker.awaits[name]
+    return main(arguments)
 
-    def work(self, worker: Worker) -> None:
-        if worker.outgoing and self.random.random() < 0.3:
-            receiver, message = worker.outgoing.popleft()
-            self.link(worker.index, receiver).append(message)
-            return
-        # The snapshot is encoded between batches, and is done some time.
-        if worker.reporting and self.random.random() < self.disk_speed:
-            worker.reporting = False
-            self.link(worker.index, "c").append(c.BarrierReported(worker.index, worker.barrier))
-            return
-        if self.coordinator.phase is c.Phase.STARTING:
-            return
-        work = worker.core.next_work()
-        if isinstance(work, ReadSplit):
-            self.read(worker, work.split)
-        elif isinstance(work, RunStage):
-            self.run_stage(worker, work)
 
-    def read(self, worker: Worker, split: int) -> None:
-        offset = worker.offsets[split]
-        if offset >= self.length:
-            self.handle(worker, SplitEnded(split))
-            return
-        size = self.random.randint(1, 3)
-        numbers = range(offset, min(offset + size, self.length))
-        worker.offsets[split] = numbers.stop
-        made = [(f"{split}.{number % KEYS}", number) for number in numbers]
-        core = worker.core
-        header = Header(Kind.BATCH, worker.index, -1, 0, core.table_version, core.attempt, -1, 0,
-                        len(made), len(made), Origin(0, split, offset, numbers.stop))  # fmt: skip
-        self.send_on(worker, 0, Batch(header, None), made)
+@cache
+def plan_of(text: str) -> Any:
+    """The plan of a pipeline file."""
+    from roo.cli.common import plan_of as make
+    from roo.spec.load import load
 
-    def run_stage(self, worker: Worker, work: RunStage) -> None:
-        batch, stage = work.batch, work.stage
-        waits = [item for item in batch.payload if self.is_awaited(worker, stage, item[0])]
-        waiting = None
-        if waits:
-            size = len(waits)
-            header = batch.header._replace(messages=size, cost_bytes=size)
-            waiting = Batch(header, waits)
-        if stage == 3:
-            if worker.places[3].homes["sink"] != worker.index:
-                raise Wrong(f"seed {self.seed}: worker {worker.index} writes the sink")
-            self.sink.extend([] if waits else batch.payload)
-            self.send_on(worker, 3, batch, [], waiting)
-            return
-        made: list[tuple[str, Any]] = []
-        states = worker.states[self.state_of(stage)]
-        for item in batch.payload:
-            if item in waits:
-                continue
-            key, value = item
-            if worker.places[stage].table.owner_of(key) != worker.index:
-                raise Wrong(f"seed {self.seed}: key {key} on worker {worker.index}")
-            number = value if stage == 1 else value[1]
-            ring = states.setdefault(key, [])
-            ring.append(number)
-            split, _, rest = key.partition(".")
-            seen = (len(ring), number, tuple(ring[-4:]))
-            made.append((f"again {split}.{rest}", seen) if stage == 1 else (key, (seen, value)))
-        self.send_on(worker, stage, batch, made, waiting)
-
-    def send_on(
-        self,
-        worker: Worker,
-        stage: int,
-        batch: Batch,
-        made: list[Any],
-        waiting: Batch | None = None,
-    ) -> None:
-        outputs = []
-        place = worker.places[stage]
-        for link in LINKS:
-            if link.from_stage != stage or not made:
-                continue
-            if link.to_stage == 3:
-                owner = place.homes["sink"]
-                items = [(key, *both) for key, both in made]
-                outputs.append(Output(link.exchange, owner, len(items), len(items), items))
-                continue
-            for owner in place.workers:
-                mine = [(key, value) for key, value in made if place.table.owner_of(key) == owner]
-                if mine:
-                    outputs.append(Output(link.exchange, owner, len(mine), len(mine), mine))
-        self.handle(worker, Ran(stage, batch, outputs, waiting))
-
-    def handle(self, worker: Worker, event: Event) -> None:
-        for effect in worker.core.handle(event):
-            match effect:
-                case Send(receiver, batch):
-                    self.link(worker.index, receiver).append(Arrived(batch))
-                case GiveCredit(receiver, exchange):
-                    self.link(worker.index, receiver).append(
-                        Credited(exchange, worker.index, *effect[2:])
-                    )
-                case Aligned(stage, _):
-                    self.aligned(worker, stage)
-                case BarrierPassed():
-                    worker.reporting = worker.passed = True
-                    self.take_in_early(worker)
-                    self.tell_moved(worker)
-                case AllSplitsEnded(version):
-                    self.link(worker.index, "c").append(c.SplitsEnded(worker.index, version))
-        bound = len(LINKS) * (len(self.workers) + 1) * (WINDOW_MESSAGES + 4)
-        if worker.core.queued_messages > bound:
-            raise Wrong(f"seed {self.seed}: {worker.core.queued_messages} messages queued")
-
-    def aligned(self, worker: Worker, stage: int) -> None:
-        if stage == 0:
-            worker.cut_offsets = dict(worker.offsets)
-            if worker.after is not None:
-                mine = worker.after.splits_of(worker.index)
-                worker.offsets = {s: o for s, o in worker.offsets.items() if s in mine}
-        if stage == 3 and worker.places[3].homes["sink"] == worker.index:
-            worker.noted = len(self.sink)
-        for name, waiting in list(worker.uncut.items()):
-            waiting.discard(stage)
-            if not waiting:
-                del worker.uncut[name]
-                worker.cut[name] = copy.deepcopy(worker.states[name])
-                if worker.after is not None:
-                    self.hand_over(worker, name)
-        if worker.after is not None:
-            if stage == 3:
-                self.hand_over(worker, "sink")
-            worker.places[stage] = worker.after
-        self.take_in_early(worker)
-
-    # The coordinator
-
-    def perform(self, event: c.Event) -> None:
-        for effect in self.coordinator.handle(event):
-            match effect:
-                case c.Note(_, number):
-                    self.perform(c.Noted(number))
-                case c.Go(workers):
-                    for index in workers:
-                        self.link("c", index).append(effect)
-                case c.OpenBarrier():
-                    self.forget_change()
-                    self.parts = {}
-                    for index in self.coordinator.placement.workers:
-                        self.link("c", index).append(effect)
-                case c.Start():
-                    self.join(effect)
-                case c.ShareSplits(after):
-                    self.share(after)
-                case c.Dismiss(workers, why):
-                    for index in workers:
-                        leaver = self.workers[index]
-                        if not why and (leaver.outgoing or leaver.reporting):
-                            raise Wrong(f"seed {self.seed}: {index} leaves with something left")
-                        self.workers.pop(index, None)
-                        for ends in [ends for ends in self.links if index in ends]:
-                            del self.links[ends]
-                case c.ChangeBegun() | c.ChangeOver() | c.ChangeQueued():
-                    self.say(f"{self.now_ms} ms: {effect}")
-                    if effect[1:] == ("",) and self.workers:
-                        self.look_after_change()
-                case c.Commit(barrier):
-                    self.commit(barrier)
-                case c.Announce(barrier, kept) if kept:
-                    for index in self.coordinator.placement.workers:
-                        self.link("c", index).append(effect)
-                case c.Kill():
-                    self.workers, self.links = {}, {}
-                case c.Restart():
-                    self.begin_attempt()
-                case c.End(outcome, error):
-                    # A worker that dies in its first start ends the run, which is then run again.
-                    started = self.coordinator.attempt > 1
-                    if error is not None and error["kind"] != "checkpoint" and started:
-                        raise Wrong(f"seed {self.seed}: {error}")
-                    self.over = outcome
-
-    def share(self, after: Placement) -> None:
-        """Splits from where they were cut, to those that read them from now on."""
-        offsets: dict[int, int] = {}
-        for part in self.parts.values():
-            offsets |= part.cut_offsets
-        for index in after.workers:
-            before = self.coordinator.placement
-            new = [s for s in after.splits_of(index) if before.readers[s] != index]
-            self.link("c", index).append(("splits", {s: offsets[s] for s in new}))
-
-    def commit(self, barrier: int) -> None:
-        if self.random.random() < self.failing_commits:
-            self.perform(c.CommitFailed(barrier, "the disk is full"))
-            return
-        stored = Stored(barrier, {}, {name: {} for name in self.names()}, 0)
-        for part in self.parts.values():
-            stored.offsets |= part.cut_offsets
-            for name, states in part.cut.items():
-                stored.states[name] |= states
-            if part.noted is not None:
-                stored.size = part.noted
-        if (
-            set(self.parts) != set(self.coordinator.placement.workers)
-            or len(stored.offsets) != self.splits
-        ):
-            raise Wrong(f"seed {self.seed}: checkpoint {barrier} is not whole")
-        self.disk = [*self.disk[-2:], stored]
-        self.say(f"{self.now_ms} ms: checkpoint {barrier}, offsets {stored.offsets}")
-        # The coordinator may die right after, and the checkpoint is real all the same; or while it
-        # is being written.
-        if self.coordinator_deaths and self.random.random() < 0.15:
-            self.coordinator_deaths -= 1
-            stored.torn = self.random.random() < 0.5
-            self.begin_run()
-            return
-        self.perform(c.Committed(barrier))
-
-    # The oracle
-
-    def look_at_change(self) -> None:
-        """Nobody has what another one has, at any time."""
-        if self.coordinator.change is None:
-            return
-        for name in self.names():
-            keys = [key for worker in self.workers.values() for key in worker.states[name]]
-            if len(keys) != len(set(keys)):
-                raise Wrong(f"seed {self.seed}: a key of {name} is on two workers")
-
-    def look_after_change(self) -> None:
-        """Everything is where it belongs, and nothing is left of the way there."""
-        table = self.coordinator.placement.table
-        for index, worker in self.workers.items():
-            if worker.outgoing or worker.early:
-                raise Wrong(f"seed {self.seed}: something of a change is left on {index}")
-            for name, states in worker.states.items():
-                if any(table.owner_of(key) != index for key in states):
-                    raise Wrong(f"seed {self.seed}: {index} has {name} of others")
-        for name, key in self.given:
-            if key not in self.workers[table.owner_of(key)].states[name]:
-                raise Wrong(f"seed {self.seed}: {key} has not come")
-
-    def judge(self) -> None:
-        """Every key's outputs are 1 to n, each ring follows from the one before, nothing lacks."""
-        rings: dict[str, tuple[int, ...]] = {}
-        counts: dict[str, int] = {}
-        for key, (count, number, ring), before in self.sink:
-            if before != (count, number, ring):  # what the first state had made of the same number
-                raise Wrong(f"seed {self.seed}: {key} is {count}, {ring} and was {before}")
-            if count != counts.get(key, 0) + 1:
-                raise Wrong(f"seed {self.seed}: {key} came to {count} after {counts.get(key, 0)}")
-            if ring[:-1] != rings.get(key, ())[-3:]:
-                raise Wrong(f"seed {self.seed}: {key} went from {rings.get(key)} to {ring}")
-            if len(ring) > 1 and ring[-1] != ring[-2] + KEYS:
-                raise Wrong(f"seed {self.seed}: {key} skipped a number in {ring}")
-            counts[key], rings[key] = count, ring
-        expected = {
-            f"again {split}.{rest}": len(range(rest, self.length, KEYS))
-            for split in range(self.splits)
-            for rest in range(KEYS)
-            if rest < self.length
-        }
-        if counts != expected:
-            raise Wrong(f"seed {self.seed}: {counts} in place of {expected}")
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(text)
+        file.flush()
+        return make(load(file.name))

@@ -1,0 +1,204 @@
+"""`python -m tests.sim.mutants [NAME ...]`: does the simulation see faults that are put into Roo?
+
+A mutant is one change of a line or two. Roo is copied, changed, and simulated until something is
+found wrong, or there are no more seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+
+
+class Mutant(NamedTuple):
+    """In a file of `runner/`, `old` becomes `new`, all occurrences of it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = (
+    Mutant("a manifest is written again", "core/checkpoints.py",
+           "return replace(before, checkpoint=number, sinks=sinks, written_at=written_at)",
+           "return replace(before, sinks=sinks, written_at=written_at)"),
+    Mutant("parts of another attempt count", "runtime/commits.py",
+           "(attempt, part.barrier) == (", "(gathering.attempt, part.barrier) == ("),
+    Mutant("parts outlive a failure", "runtime/commits.py",
+           "gathering, self._gathering = self._gathering, None",
+           "gathering = self._gathering"),
+    Mutant("prune before the commit", "runtime/commits.py",
+           "        self.folder.commit(manifest)\n",
+           "        self.folder.prune(1)\n        self.folder.commit(manifest)\n"),
+    Mutant("an error of prune fails the commit", "runtime/commits.py",
+           "            return say(error)\n        except (Damaged",
+           "            raise NotCommitted(say(error)) from error\n        except (Damaged"),
+    Mutant("an error of the folder's fsync fails the commit", "checkpoint/folder.py",
+           "            raise CommitUnknown(say(error)) from error",
+           "            raise NotCommitted(say(error)) from error"),
+    Mutant("a restart from memory", "runtime/commits.py",
+           "        self.latest = found.manifest\n        return found",
+           "        return found._replace(manifest=self.latest)"),
+    Mutant("newer manifests stay", "checkpoint/folder.py",
+           "if newer > number])", "if newer > number + 1_000])"),
+    Mutant("files are removed before their manifest", "checkpoint/folder.py",
+           "        removed = self._remove([number for number in manifests if number not in kept])\n",
+           "        for name in garbage(self._snapshots(), [manifests[n] for n in kept],\n"
+           "                            open_barrier=open_barrier):\n"
+           "            disk.unlink(self.path / name)\n"
+           "        removed = self._remove([number for number in manifests if number not in kept])\n"),
+    Mutant("a removed manifest is not synced before its files go", "checkpoint/folder.py",
+           "        if removed:\n            self.sync()", "        if False:\n            self.sync()"),
+    Mutant("an unreadable manifest frees files", "checkpoint/folder.py",
+           "manifests = {number: self.read(number) for number in self.numbers()}",
+           "manifests = {}\n        for number in self.numbers():\n"
+           "            with contextlib.suppress(Exception):\n"
+           "                manifests[number] = self.read(number)"),
+    Mutant("a read error is damage", "checkpoint/folder.py",
+           "            raise Unreadable(path, error) from error",
+           "            raise Damaged(path, say(error)) from error"),
+    Mutant("touched keys are forgotten after a failed checkpoint", "runtime/snapshots.py",
+           "        if not kept:\n            self.touched.everything()",
+           "        if not kept:\n            pass"),
+    Mutant("a chain goes on over a move", "runtime/snapshots.py",
+           "        if checkpoint.moves:\n            one.touched.everything()",
+           "        if False:\n            one.touched.everything()"),
+    Mutant("a chain goes on over keys given away", "runtime/snapshots.py",
+           "        self.keys.remove(keys)\n        self.touched.everything()",
+           "        self.keys.remove(keys)"),
+    Mutant("a key that changes is stored as it is later", "runtime/snapshots.py",
+           "            self._encode(self, waiting.touching(keys), True)",
+           "            waiting.touching(keys)"),
+    Mutant("sinks are handed over on a failed checkpoint", "runtime/worker.py",
+           "            if message.kept:\n                self.changing.hand_over_sinks",
+           "            if True:\n                self.changing.hand_over_sinks"),
+    Mutant("sinks commit a failed checkpoint", "runtime/cut.py",
+           "        if kept:\n            for", "        if True:\n            for"),
+    Mutant("close publishes", "connectors/file_committed.py",
+           "        self.look(self._end)\n        self.sync()\n        self._remove(self._copied)",
+           "        self.commit(self.prepare())\n        self.sync()\n"
+           "        self._remove(self._copied)"),
+    Mutant("a leaver's position is forgotten", "core/checkpoints.py",
+           "return {s: {**before.sinks.get(s, {}), **noted.get(s, {})} for s in",
+           "return {s: {**noted.get(s, {})} for s in"),
+    Mutant("a move is kept without its checkpoint", "core/coordinator.py",
+           '        return self._lost(f"the checkpoint of a change could not be written: {event.why}",'
+           " -1)",
+           "        change = self.change\n        assert change is not None\n"
+           "        change.step = Step.MOVING\n"
+           "        return [Announce(event.barrier, kept=False), ShareSplits(change.after),"
+           " *self._settle()]"),
+    Mutant("an older attempt is heard by the coordinator", "runtime/coordinator.py",
+           "            if int(attempt) != self._core.attempt:", "            if False:"),
+    Mutant("an older attempt's batches are heard", "core/worker.py",
+           "        if header.attempt != self.attempt:\n            return",
+           "        if False:\n            return"),
+    Mutant("no lease", "runtime/watchdog.py",
+           "return self._lease is None or not self._lease.is_over(_now_ms())", "return True"),
+    Mutant("a late writer's file is not taken away", "connectors/file_writer.py",
+           "if self._fd >= 0 and not self._context.predecessor_ended:", "if False:"),
+    Mutant("all are said to have ended", "runtime/presence.py",
+           "> deadline_s:\n                    return False",
+           "> deadline_s:\n                    return True"),
+    Mutant("a failed fsync of a sink is tried again", "runtime/snapshots.py",
+           "                sink.sync()\n            except Exception as error:\n"
+           "                checkpoint.sink_error = checkpoint.sink_error or _said(error)",
+           "                sink.sync()\n            except Exception:\n"
+           "                sink.sync()"),
+    Mutant("a failed fsync of a snapshot is tried again", "checkpoint/blocks.py",
+           "        disk.fsync(self._fd)\n",
+           "        try:\n            disk.fsync(self._fd)\n"
+           "        except OSError:\n            disk.fsync(self._fd)\n"),
+    Mutant("finished before the last sync", "core/coordinator.py",
+           "        return self._close(event.barrier)\n\n    def _close",
+           "        return [Finish(event.barrier + 1), *self._close(event.barrier)]\n\n    def _close"),
+    Mutant("a killed worker counts as fine", "runtime/coordinator_main.py",
+           "for worker, code in self._workers.exited() if code]",
+           "for worker, code in self._workers.exited() if code > 0]"),
+    Mutant("the rest of a file is not looked at", "connectors/file_writer.py",
+           "        if not ends_so:", "        if False:"),
+    Mutant("no fsync of a manifest", "checkpoint/folder.py",
+           "                disk.fsync(fd)\n", "                pass\n"),
+    Mutant("no fsync of the manifest's folder", "checkpoint/folder.py",
+           "            disk.replace(temporary, path)\n            self.sync()",
+           "            disk.replace(temporary, path)"),
+    Mutant("no fsync of a snapshot", "checkpoint/blocks.py",
+           "        disk.fsync(self._fd)\n", "        pass\n"),
+    Mutant("no fsync of a sink's names", "connectors/file_writer.py",
+           "        if self._names_durable:\n            return", "        if True:\n            return"),
+    Mutant("sinks are not synced at a barrier", "runtime/snapshots.py",
+           "        for sink in sinks:\n            try:", "        for sink in []:\n            try:"),
+    Mutant("a byte range begins a line too late", "connectors/file_source.py",
+           "place = start - 1", "place = start"),
+    Mutant("files of gone workers are not rolled back", "runtime/worker.py",
+           "            self._roll_back_the_gone(resume)", "            pass"),
+    Mutant("no manifest before the first message", "runtime/commits.py",
+           "            self._write(first_manifest(self._pipeline, place, number, opened, now))",
+           "            self.latest = first_manifest(self._pipeline, place, number, opened, now)"),
+    Mutant("a new writer's beginning is not noted", "runtime/commits.py",
+           "            if manifest is not None:\n                self._write(manifest)",
+           "            if False:\n                self._write(manifest)"),
+    Mutant("a split given away begins anew", "runtime/coordinator.py",
+           "positions = {split: self._positions[split] for split in sorted(new)}",
+           "positions = {split: Position() for split in sorted(new)}"),
+    Mutant("a worker outlives its coordinator", "runtime/watchdog.py",
+           "            if poller.poll(REPORT_EVERY_MS):\n                os._exit(1)",
+           "            if poller.poll(REPORT_EVERY_MS):\n                return"),
+    Mutant("a key is given and kept", "runtime/keyed_states.py",
+           "return list(map(self.objects.pop, keys))", "return list(map(self.objects.get, keys))"),
+    Mutant("a table of before a change goes into its manifest", "core/checkpoints.py",
+           "        table=after.table,\n", "        table=cut.table,\n"),
+)  # fmt: skip
+
+
+def main() -> int:
+    """The exit code: 1 where one lives on."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim.mutants")
+    parser.add_argument("names", nargs="*", help="a part of the name of each that is wanted")
+    parser.add_argument("--seeds", type=int, default=600)
+    arguments = parser.parse_args()
+    alive = []
+    for mutant in MUTANTS:
+        if arguments.names and not any(name in mutant.name for name in arguments.names):
+            continue
+        begun_s = time.monotonic()
+        verdict = judge(mutant, arguments.seeds)
+        print(f"{time.monotonic() - begun_s:6.1f} s  {mutant.name}: {verdict}", flush=True)
+        if not verdict.startswith("dead"):
+            alive.append(mutant.name)
+    print(f"{len(alive)} live on: {', '.join(alive)}" if alive else "all are dead")
+    return bool(alive)
+
+
+def judge(mutant: Mutant, seeds: int) -> str:
+    """What became of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "roo"
+        shutil.copytree(ROOT / "runner", copy, ignore=shutil.ignore_patterns("__pycache__"))
+        (copy / "schemas").symlink_to(ROOT / "schemas")
+        path = copy / mutant.file
+        text = path.read_text()
+        if mutant.old not in text:
+            return f"NOT THERE: {mutant.old!r}"
+        path.write_text(text.replace(mutant.old, mutant.new))
+        command = [sys.executable, "-m", "tests.sim", "--first", "--seeds", "0", str(seeds)]
+        environ = {**os.environ, "PYTHONPATH": folder, "PYTHONHASHSEED": "0"}
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    said = done.stdout.strip().splitlines()
+    if done.returncode == 0:
+        return "ALIVE"
+    return f"dead, {said[-1][:150]}" if said else f"BROKEN: {done.stderr[-300:]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

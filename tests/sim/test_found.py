@@ -1,0 +1,23 @@
+"""Clusters that went wrong once, made as short as they can be."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.shorten import verdict
+from tests.sim.world import Event, Shape
+
+FOUND = {
+    "a run that is stopped before it reads": Shape(555, lines=10, events=(Event(0, "stop"),)),
+    "a joiner whose change failed wrote a file": Shape(
+        59, keys=5, lines=20, each=True, two=True, every_ms=5, message_ms=1.0, delay_ms=0.5,
+        lag_ms=20.0, is_linux=False, away=2, events=(
+            Event(16, "join", 0.56), Event(31, "stop"), Event(57, "full", 0.29, 79),
+        ),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", FOUND.values(), ids=FOUND)
+def test_what_went_wrong_goes_right(shape: Shape) -> None:
+    assert verdict(shape)[0] == ""
