@@ -6,8 +6,8 @@ number or "coordinator"), `victim` (who dies), `nth` (at which time of getting t
 file that is made first: whoever takes the victim's place does not die again).
 
 ROO_FAULTS makes calls of `roo.disk` go wrong, as a JSON list: `call` (one of `disk.CALLS`), `part`
-(of the path), `host`, `nth` and `count` (at which times), `how` ("refuse", "after": it works and says
-that it has not, or "slow"), `errno`, and `slow_s`. Each process counts for itself.
+(of the path), `host`, `nth` and `count` (at which times), `how` ("refuse", "after": it works and
+says that it has not, or "slow"), `errno`, and `slow_s`. Each process counts for itself.
 """
 
 from __future__ import annotations
