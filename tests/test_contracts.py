@@ -711,7 +711,7 @@ def documented(tmp_path: Path) -> Path:
 
 def test_the_page_s_tests_pass(documented: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=documented, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=documented, capture_output=True, text=True, timeout=180)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
@@ -720,7 +720,7 @@ def test_the_page_s_tests_pass(documented: Path) -> None:
 def test_the_page_s_pipeline_runs(documented: Path, more: list[str]) -> None:
     shutil.rmtree(documented / "out", ignore_errors=True)
     command = [sys.executable, "-m", "roo", "run", "copy.yaml", "--workers", "2", *more]
-    done = subprocess.run(command, cwd=documented, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=documented, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     parts = sorted((documented / "out").iterdir())
     lines = [line for part in parts for line in part.read_text().splitlines()]

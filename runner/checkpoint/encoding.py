@@ -23,12 +23,14 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any
 
 from roo.checkpoint.allowed import Allowed, NotAllowed
 from roo.checkpoint.columns import Columns, columns_of, objects_of
 from roo.items import are_all
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 _UNSET = object()
 
@@ -120,7 +122,7 @@ class _Pickler(pickle.Pickler):
         if kind in _NAMED or isinstance(value, type):
             self._encoder.admit(value)
             return NotImplemented
-        if kind is ZoneInfo and value.key is not None:
+        if (kind.__module__, kind.__qualname__) == ("zoneinfo", "ZoneInfo") and value.key:
             return _zone, (value.key,)
         described = _describe(kind)
         if described is None or not _only_fields(value, described[1]):
@@ -275,6 +277,8 @@ def _struct(named: str, fields: dict[str, Any]) -> Any:
 
 def _zone(key: str) -> ZoneInfo:
     """A time zone. Its own way names a function that finds any attribute of anything."""
+    from zoneinfo import ZoneInfo
+
     return ZoneInfo(key)
 
 

@@ -143,6 +143,9 @@ class Hosts:
             case HostExited(worker, attempt, code) if host is not None:
                 if worker in host.workers:
                     self._exited(worker, attempt, code)
+            case HostPing() if host is None:
+                # It was given up, and does not know: it may have been paused.
+                self._say(peer, HostEnd("it had given no sign of life, and others do its work"))
 
     def _hello(self, peer: Peer, hello: HostHello) -> None:
         ours = (roo.__version__, platform.python_version_tuple()[:2])

@@ -12,7 +12,6 @@ from roo.api import Sink, Split
 from roo.checkpoint.allowed import Allowed
 from roo.checkpoint.blocks import Damaged
 from roo.checkpoint.encoding import StateDecoder, StateMismatch
-from roo.checkpoint.inert import plain_states
 from roo.checkpoint.restore import Decode, restore
 from roo.core.checkpoints import SINGLE, Chain, Manifest, own_chain
 from roo.core.position import Position
@@ -154,6 +153,8 @@ def noted_by(manifest: Manifest, sink: str, worker: int) -> Any:
 
 
 def _migration(reference: str, version: int) -> Decode:
+    from roo.checkpoint.inert import plain_states  # many data types, which few runs have
+
     migrate = resolve(reference)
 
     def decoded(data: bytes) -> list[Any]:

@@ -291,7 +291,7 @@ print(plain_states(Path({str(tmp_path / "states")!r}).read_bytes()))
 assert not any(name.startswith("tests") for name in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          timeout=20, check=True)  # fmt: skip
+                          timeout=180, check=True)  # fmt: skip
     expected = [{"count": 3, "last": (1,), "inner": {"items": ["a"]}}, {"n": 4}, {"a": {1}},
                 {"n": 2}]  # fmt: skip
     assert done.stdout.strip() == repr(expected) == repr(plain_states(data))

@@ -9,7 +9,7 @@ from typing import Any
 from roo import connectors
 from roo.api import Codec, Context, Read, Reader, Source
 
-DEADLINE_S = 5.0
+DEADLINE_S = 60.0
 LINES = connectors.codec("lines", None, {})
 
 

@@ -17,7 +17,7 @@ def roo(*arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=models.ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
 

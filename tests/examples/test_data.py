@@ -26,7 +26,7 @@ def test_the_scripts_reproduce_the_data(
     script: str, arguments: list[str], files: list[str], tmp_path: Path
 ) -> None:
     command = [sys.executable, str(models.DATA / script), *arguments, "--out", str(tmp_path)]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=180)
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(files)
     for file in files:
         assert (tmp_path / file).read_bytes() == (models.DATA / file).read_bytes()
@@ -34,7 +34,7 @@ def test_the_scripts_reproduce_the_data(
 
 def test_another_seed_makes_another_market(tmp_path: Path) -> None:
     command = [sys.executable, str(models.DATA / "make_market.py"), "--seed", "2", "--out"]
-    subprocess.run([*command, str(tmp_path)], check=True, timeout=60)
+    subprocess.run([*command, str(tmp_path)], check=True, timeout=180)
     ours = (models.DATA / "market_feed.jsonl").read_bytes()
     assert (tmp_path / "market_feed.jsonl").read_bytes() != ours
 

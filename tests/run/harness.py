@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROO = [sys.executable, "-m", "roo"]
-DEADLINE_S = 20.0
+DEADLINE_S = 180.0
 
 PLUGIN = """
 import os, sys, time
@@ -108,7 +108,7 @@ def start(folder: Path, *words: str, **more: Any) -> subprocess.Popen[bytes]:
         signal.signal(signal.SIGINT, ours)
 
 
-def until(condition: Callable[[], Any], what: str, deadline_s: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], what: str, deadline_s: float = 120.0) -> Any:
     """Wait until the condition holds; its value."""
     end_s = time.monotonic() + deadline_s
     while time.monotonic() < end_s:

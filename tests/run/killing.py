@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tests.run.harness import alive, children, start, until, write
 
@@ -123,6 +125,12 @@ def trapped(point: str, host: object, victim: object, nth: int = 1) -> dict[str,
     return {**os.environ, "PYTHONPATH": path, "ROO_KILL": json.dumps(facts)}
 
 
+def faulty(*faults: dict[str, Any], environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment in which calls of some processes go wrong: see `kill_points`."""
+    path = os.pathsep.join([str(HERE / "kill_points"), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, **(environ or {}), "ROO_FAULTS": json.dumps(faults)}
+
+
 def go(folder: Path, workers: int, environ: dict[str, str]) -> subprocess.Popen[bytes]:
     """`roo run`, with traps."""
     words = ["run", "p.yaml", "--workers", str(workers), "--status", "plain"]
@@ -144,6 +152,6 @@ def kill_a_worker(folder: Path, process: subprocess.Popen[bytes]) -> None:
 def until_dead(process: subprocess.Popen[bytes]) -> None:
     """The coordinator has been killed, and its workers have gone with it."""
     workers = children(process.pid)
-    process.communicate(timeout=30)
+    process.communicate(timeout=180)
     assert process.returncode == -signal.SIGKILL
     until(lambda: not any(map(alive, workers)), "the workers to be gone")

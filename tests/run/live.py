@@ -129,7 +129,7 @@ class Live:
         """A change of workers, made."""
         answer = self.ask("change", **facts)
         if answer["why_not"] == "the run has failed":
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=180)
         assert not answer["why_not"], f"{answer}\n{self.said()}"
         return answer
 
@@ -155,7 +155,7 @@ class Live:
     def stop(self) -> str:
         """Let it finish what it has read; what it said."""
         self.ask("stop")
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=180)
         assert self.process.returncode == 0, self.said()
         return self.said()
 

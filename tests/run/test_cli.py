@@ -196,7 +196,7 @@ def test_streams_that_take_nothing(case: str, words: str) -> None:
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m roo {words} {SHELL[case]}; exit ${{PIPESTATUS[0]}}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, timeout=180,
         env={**os.environ, "PYTHONUNBUFFERED": "", **(ascii_only if "locale" in case else {})},
     )  # fmt: skip
     assert "Traceback" not in done.stderr

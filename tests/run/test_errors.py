@@ -298,7 +298,7 @@ def test_a_full_disk_under_stdout(tmp_path: Path) -> None:
     words(tmp_path, "word", pipeline=WORDS.replace("{type: file, path: out.txt}", "{type: stdout}"))
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*ROO, "run", "p.yaml"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=60
+            [*ROO, "run", "p.yaml"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, timeout=180
         )
     said = done.stderr.decode()
     assert done.returncode == 1

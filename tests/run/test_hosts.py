@@ -76,7 +76,7 @@ def _live(tmp_path: Path) -> Iterator[Listening]:
 
 
 def end(process: subprocess.Popen[bytes], code: int) -> str:
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == code, said.decode()
     return said.decode()
 
@@ -418,7 +418,7 @@ def test_another_version_is_refused_and_both_are_shown(live: Listening) -> None:
     code = ("import sys, roo; roo.__version__ = '99.0'; from roo.cli.main import main; "
             f"sys.argv = ['roo', 'join', '{live.address}', '--key', 'a.key']; main()")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], cwd=live.folder, capture_output=True,
-                          timeout=20, check=False)  # fmt: skip
+                          timeout=180, check=False)  # fmt: skip
     assert done.returncode == 3
     assert b"this run is Roo 0." in done.stderr
     assert b"has Roo 99.0" in done.stderr

@@ -32,7 +32,7 @@ def test_a_worker_dies(tmp_path: Path, job: str, point: str, workers: int) -> No
     process = go(tmp_path, workers, trapped(point, host, victim, NTH.get(point, 1)))
     if point == "restore":
         kill_a_worker(tmp_path, process)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 0, said.decode()
     assert (tmp_path / FLAG).exists(), said.decode()
     assert f"worker {victim} was killed by SIGKILL" in said.decode()
@@ -60,7 +60,7 @@ def test_the_coordinator_dies(
     until_dead(process)
     assert (tmp_path / FLAG).exists()
     again = go(tmp_path, after, environ)
-    _, said = again.communicate(timeout=60)
+    _, said = again.communicate(timeout=180)
     assert again.returncode == 0, said.decode()
     check(tmp_path, expected)
 

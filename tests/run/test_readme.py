@@ -73,7 +73,7 @@ def test_a_wheel_holds_one_package_and_works_in_an_empty_folder(tmp_path: Path) 
     hello(folder)
     done = subprocess.run(
         [tmp_path / "venv/bin/roo", "run", "hello.yaml"], cwd=folder, input=b"Ada\n",
-        capture_output=True, timeout=60,
+        capture_output=True, timeout=180,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, b"Hello, Ada!\n"), done.stderr
     where = subprocess.run(

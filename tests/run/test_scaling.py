@@ -213,7 +213,7 @@ def test_a_state_that_can_not_move_ends_the_run_with_the_reason(tmp_path: Path, 
         done = run(tmp_path, "scale", live.name, "+1")
         assert done.returncode == 1
         assert "the run has failed" in done.stderr
-        live.process.communicate(timeout=30)
+        live.process.communicate(timeout=180)
         assert live.process.returncode == 1
         assert what in live.said()
         assert hint in live.said()

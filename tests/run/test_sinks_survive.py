@@ -128,7 +128,7 @@ def hurry(folder: Path) -> None:
 
 
 def finish(process: subprocess.Popen[bytes]) -> str:
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 0, said.decode()
     return said.decode()
 
@@ -361,7 +361,7 @@ def test_a_file_that_is_removed_is_missed(folder: Path, visibility: str, more: l
     until(lambda: out.exists() and (more or checkpoints(folder) >= 3), "the run to have begun")
     out.unlink()
     hurry(folder)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "out.txt was removed or renamed while this run wrote to it" in said.decode()
     if not more:
@@ -411,7 +411,7 @@ def test_killed_in_the_last_commit(folder: Path, who: str) -> None:
     hurry(folder)
     process = go(folder, 2, "--set", "sinks.out.mode=append")
     if who == "all":
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
         assert process.returncode == -signal.SIGKILL
         process = go(folder, 2, "--set", "sinks.out.mode=append")
     finish(process)

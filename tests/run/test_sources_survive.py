@@ -83,7 +83,7 @@ class Run:
     def end(self, code: int = 0) -> str:
         """Its end by itself."""
         try:
-            _, said = self.process.communicate(timeout=60)
+            _, said = self.process.communicate(timeout=180)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise

@@ -61,7 +61,7 @@ def go_on(folder: Path, lines: int, *more: str) -> str:
         )
     finally:
         process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=180)
     return said.decode()
 
 

@@ -94,7 +94,7 @@ def hurry(folder: Path) -> None:
 
 
 def finish(process: subprocess.Popen[bytes]) -> str:
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 0, said.decode()
     return said.decode()
 

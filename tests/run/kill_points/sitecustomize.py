@@ -4,14 +4,21 @@ Python imports this at its start where the folder is on PYTHONPATH. ROO_KILL say
 as JSON: `point` (one of POINTS, or one that a plugin calls), `host` (who gets there: a worker's
 number or "coordinator"), `victim` (who dies), `nth` (at which time of getting there), `flag` (a
 file that is made first: whoever takes the victim's place does not die again).
+
+ROO_FAULTS makes calls of `roo.disk` go wrong, as a JSON list: `call` (one of `disk.CALLS`), `part`
+(of the path), `host`, `nth` and `count` (at which times), `how` ("refuse", "after": it works and
+says that it has not, or "slow"), `errno`, and `slow_s`. Each process counts for itself.
 """
 
 from __future__ import annotations
 
 import builtins
+import errno
 import json
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -20,7 +27,7 @@ from typing import Any
 
 POINTS: dict[str, tuple[str, str, str]] = {
     "reading": ("roo.runtime.readers", "Readers.read", "after"),
-    "snapshot": ("roo.runtime.snapshots", "Snapshots._put", "after"),
+    "snapshot": ("roo.runtime.snapshots", "Snapshots._write", "after"),
     "files are there": ("roo.runtime.snapshots", "Snapshots._finish", "after"),
     "before the rename": ("roo.checkpoint.folder", "Folder.commit", "before"),
     "after the rename": ("roo.checkpoint.folder", "Folder.commit", "after"),
@@ -95,6 +102,49 @@ def watch(trap: Trap) -> None:
 
     setattr(owner, name, watched)
 
+
+class Fault:
+    """One call that goes wrong for some paths."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self._facts = facts
+        self._left = facts.get("nth", 1)
+        self._count = facts.get("count", 1)
+
+    def watch(self, disk: Any) -> None:
+        """Put it in the place of the call."""
+        name = self._facts["call"]
+        real = getattr(disk, name)
+
+        @wraps(real)
+        def faulty(what: Any, *words: Any, **options: Any) -> Any:
+            path = Path(f"/proc/self/fd/{what}").readlink() if isinstance(what, int) else what
+            paths = " ".join(map(str, [path, *(word for word in words if isinstance(word, Path))]))
+            if self._facts["part"] not in paths or not self._strikes():
+                return real(what, *words, **options)
+            print(f"fault: {name} {path}", file=sys.stderr, flush=True)
+            how = self._facts.get("how", "refuse")
+            if how == "slow":
+                time.sleep(self._facts["slow_s"])
+                return real(what, *words, **options)
+            if how == "after":
+                real(what, *words, **options)
+            number = self._facts.get("errno", errno.EIO)
+            raise OSError(number, os.strerror(number))
+
+        setattr(disk, name, faulty)
+
+    def _strikes(self) -> bool:
+        if self._left > 1:
+            self._left -= 1
+            return False
+        self._count -= 1
+        return self._count >= 0
+
+
+for the_fault in json.loads(os.environ.get("ROO_FAULTS", "[]")):
+    if who("self") == str(the_fault["host"]):
+        Fault(the_fault).watch(import_module("roo.disk"))
 
 if "ROO_KILL" in os.environ and who("self"):
     the_trap = Trap(json.loads(os.environ["ROO_KILL"]))
