@@ -47,7 +47,7 @@ def test_more_clusters(block: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_small_clusters_with_faults_at_every_call(name: str) -> None:
-    check("--small", name, "--every", "3")
+    check("--small", name, "--every", "4")
 
 
 def test_small_clusters_with_some_faults() -> None:
