@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from roo.api import ConnectorError, Split
 from roo.checkpoint.blocks import Damaged
-from roo.checkpoint.folder import Folder, Found, Unreadable
+from roo.checkpoint.folder import Folder, Found, Unreadable, say
 from roo.core.checkpoints import Manifest
 from roo.plan.model import Plan
 from roo.runtime.presence import all_workers_ended
@@ -21,7 +21,7 @@ from roo.spec.findings import Finding, InvalidPipeline
 class Begun(NamedTuple):
     """What a run begins with. manifest: the checkpoint to go on from; None: from nothing. newest:
     the highest number that any checkpoint there has had. all_ended: whether the processes of the
-    run before have been seen to end.
+    run before have been seen to end. said: what the user is to know.
     """
 
     folder: Folder
@@ -29,6 +29,7 @@ class Begun(NamedTuple):
     splits: dict[int, tuple[str, Split]]
     newest: int
     all_ended: bool
+    said: tuple[str, ...] = ()
 
 
 def open_folder(plan: Plan, splits: Mapping[int, tuple[str, Split]], *, fresh: bool) -> Begun:
@@ -55,14 +56,23 @@ def open_folder(plan: Plan, splits: Mapping[int, tuple[str, Split]], *, fresh: b
         if different:
             raise InvalidPipeline([_does_not_fit(plan, manifest, line) for line in different])
         folder.go_on_from(manifest.checkpoint)
-        folder.prune(spec.keep)
+        said = (say_resumed(folder, manifest), *_pruned(folder, spec.keep))
     except (Damaged, Unreadable) as error:
         raise ConnectorError(f"can't go on from {error}", _HINT, environment=True) from error
     except OSError as error:
         what = f"can't tidy {folder.path}: {os.strerror(error.errno or 0)}"
         hint = "see its owner and mode, or set `checkpoint.dir` to a folder that can be written"
         raise ConnectorError(what, hint, environment=True) from error
-    return Begun(folder, manifest, splits_of(manifest, splits), found.newest, all_ended)
+    return Begun(folder, manifest, splits_of(manifest, splits), found.newest, all_ended, said)
+
+
+def _pruned(folder: Folder, keep: int) -> list[str]:
+    """Remove what nobody needs; what is to be said if that does not work, which stops no run."""
+    try:
+        folder.prune(keep)
+    except (OSError, Damaged, Unreadable) as error:
+        return [f"old checkpoints could not be removed: {say(error)}"]
+    return []
 
 
 def _checked(folder: Folder, found: Found) -> Manifest | None:

@@ -85,14 +85,14 @@ def run(arguments: argparse.Namespace) -> int:
                   "makes a key: give it with --key FILE", file=sys.stderr)  # fmt: skip
             return 2
         splits = check_connectors(spec)
-        begun, opening = None, []
+        begun = None
+        opening: list[str] = []
         if arguments.checkpoint and wants_checkpoints(spec):
-            from roo.cli.resuming import open_folder, say_resumed
+            from roo.cli.resuming import open_folder
 
             begun = open_folder(plan, splits, fresh=arguments.fresh)
             splits = begun.splits
-            if begun.manifest is not None:
-                opening.append(say_resumed(begun.folder, begun.manifest))
+            opening += begun.said
         opening += map(say, promises_of(plan, kept=begun is not None))
     except (InvalidPipeline, ConnectorError) as error:
         return complain(error)

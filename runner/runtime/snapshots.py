@@ -20,6 +20,7 @@ from typing import Any
 from roo import clock
 from roo.checkpoint.blocks import BlockWriter, Group
 from roo.checkpoint.encoding import StateEncoder
+from roo.checkpoint.folder import say
 from roo.core.checkpoints import Chain, FileInfo, Part, StatePart
 from roo.core.position import Position
 from roo.core.table import RING
@@ -449,4 +450,4 @@ class Snapshots:
 
 
 def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return say(error) or type(error).__name__

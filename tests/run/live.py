@@ -200,6 +200,31 @@ def check_detector(path: Path) -> int:
     return len(seen)
 
 
+def check_detector_files(folder: Path, pattern: str) -> int:
+    """The same where each worker writes a file: in each a key's counts go up, and together they are
+    all there, once.
+    """
+    rings: dict[str, dict[int, list[int]]] = defaultdict(dict)
+    for path in folder.glob(pattern):
+        newest: dict[str, int] = defaultdict(int)
+        for line in path.read_text().splitlines():
+            key, count, *ring = line.split()
+            assert int(count) > newest[key], f"{path.name}, key {key}: {newest[key]}, then {line}"
+            assert int(count) not in rings[key], f"twice: {line}"
+            newest[key] = int(count)
+            rings[key][int(count)] = [int(n) for n in ring]
+    seen: set[int] = set()
+    for key, by_count in rings.items():
+        window: list[int] = []
+        for count in range(1, len(by_count) + 1):
+            number = by_count[count][-1]
+            window = [*window[-3:], number]
+            assert by_count[count] == window, f"key {key} at {count}: {window}, {by_count[count]}"
+            seen.add(number)
+    assert seen == set(range(sum(map(len, rings.values()))))
+    return len(seen)
+
+
 def check_words(path: Path, made: int) -> int:
     """Every word's outputs are exactly 1 to n, and n is what the generator has made of it.
 

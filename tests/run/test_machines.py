@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,8 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.harness import ROO, run, until
-from tests.run.live import DETECTOR, DETECTOR_PIPELINE, Live, check_detector
+from tests.run.harness import ROO, children, run, until
+from tests.run.live import (
+    DETECTOR,
+    DETECTOR_PIPELINE,
+    Live,
+    check_detector,
+    check_detector_files,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -87,10 +94,10 @@ def _machines() -> Iterator[Machines]:
 class Spread(Live):
     """A run on machine 0, that the others join."""
 
-    def __init__(self, folder: Path, machines: Machines) -> None:
+    def __init__(self, folder: Path, machines: Machines, pipeline: str = DETECTOR_PIPELINE) -> None:
         self.machines = machines
         assert run(folder, "key", "new", "a.key").returncode == 0
-        super().__init__(folder, DETECTOR_PIPELINE, DETECTOR, "--workers", "1", "--listen",
+        super().__init__(folder, pipeline, DETECTOR, "--workers", "1", "--listen",
                          f"tcp://0.0.0.0:{PORT}", "--key", "a.key")  # fmt: skip
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -170,3 +177,32 @@ def test_a_machine_is_gone_for_good(tmp_path: Path, machines: Machines) -> None:
         live.stop()
         first.communicate(timeout=180)
     assert check_detector(tmp_path / "out.txt") > 0
+
+
+@pytest.mark.parametrize("all_of_it", [False, True], ids=["roo join", "all of it"])
+def test_a_machine_is_paused_and_writes_when_it_wakes(
+    tmp_path: Path, machines: Machines, all_of_it: bool
+) -> None:
+    """Its worker has a successor by then, which writes the file of the same name."""
+    pipeline = DETECTOR_PIPELINE.replace("path: out.txt", 'path: "out-{worker}.txt"')
+    pipeline += "cluster: {timeout: 3s}\n"
+    (tmp_path / "out.txt").write_text("not of this run\n")
+    mine, its = tmp_path / "out-0.txt", tmp_path / "out-1.txt"
+    with Spread(tmp_path, machines, pipeline) as live:
+        until(lambda: mine.exists() and mine.stat().st_size > 0, "an output")
+        joined = live.join(1)
+        until(lambda: its.stat().st_size > 0, "its output")
+        paused = [joined.pid, *(children(joined.pid) if all_of_it else [])]
+        for pid in paused:
+            os.kill(pid, signal.SIGSTOP)
+        live.until_said("start again from")
+        until(lambda: live.status()["phase"] == "running", "it to be running")
+        for pid in reversed(paused):
+            os.kill(pid, signal.SIGCONT)
+        joined.wait(timeout=180)
+        size = its.stat().st_size
+        until(lambda: its.stat().st_size > size, "more of it")
+        live.ask("stop")
+        live.process.communicate(timeout=180)
+        assert live.process.returncode == 0, live.said()
+    check_detector_files(tmp_path, "out-*.txt")

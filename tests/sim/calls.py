@@ -33,7 +33,7 @@ WRITING = {"write", "pwrite", "ftruncate", "copy_file_range", "replace", "link",
 RARER = 8
 
 KINDS = ("refuse", "after", "short", "slow", "kill before", "kill after", "pause before",
-         "pause after")  # fmt: skip
+         "pause after", "power before", "power after")  # fmt: skip
 
 
 class Fault(NamedTuple):
@@ -72,7 +72,7 @@ class Faults:
             fault = self.given.get((process.name, process.calls))
         elif len(self.happened) < self.most and process.fate.random() * 1000 < rate:
             kind = process.fate.choice(self.kinds)
-            ms = int(10 ** process.fate.uniform(0, 3))
+            ms = int(10 ** process.fate.uniform(0, 3.7))
             fault = Fault(process.name, process.calls, kind, ms)
         else:
             fault = None
@@ -85,7 +85,8 @@ class Calls:
     """Stands in for `roo.disk`. Calls of the world itself, outside any process, never fail.
 
     full, read_only: machines whose disk is. say: told of each fault; told: of every other call, in
-    words; seen: of every one that has worked, and what came of it.
+    words; seen: of every one that has worked, and what came of it. lose_power: makes the power
+    fail, everywhere.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Calls:
         self.system = system
         self.full: set[str] = set()
         self.read_only: set[str] = set()
+        self.lose_power: Callable[[], None] = lambda: None
         self.told: Callable[[str], None] | None = None
         self.seen: Callable[[Process, str, tuple[Any, ...], Any], None] = lambda *_: None
         self._scheduler = scheduler
@@ -172,6 +174,8 @@ class Calls:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             case "kill before":
                 process.kill()
+            case "power before":
+                self.lose_power()
             case "pause before":
                 self._pause(process, fault.ms)
             case "slow":
@@ -188,6 +192,8 @@ class Calls:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             case "kill after":
                 process.kill()
+            case "power after":
+                self.lose_power()
             case "pause after":
                 self._pause(process, fault.ms)
         return made

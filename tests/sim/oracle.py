@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.calls import SHARED
-from tests.sim.filesystem import File
+from tests.sim.filesystem import File, Inode
 from tests.sim.input import counts_of, states_after
 from tests.sim.job import Chain
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 FOLDER = f"/{SHARED}/checkpoints"
-OUT = f"/{SHARED}/out"
 _MANIFEST = re.compile(r"(?:.*/)?manifest-(\d+)\.json")
 
 
@@ -43,8 +42,8 @@ class Oracle:
         self._world = world
         self._found: str | None = None
         self._manifests: dict[int, bytes] = {}
+        self._read: dict[bytes, Manifest] = {}
         self._writers: dict[int, tuple[int, int]] = {}
-        self._seen_at_end: bytes | None = None
 
     def found(self, what: str) -> None:
         """Something is wrong; the first thing counts."""
@@ -60,8 +59,23 @@ class Oracle:
 
     def first_outputs(self) -> list[str]:
         """The files that are there before the first run, where the mode is append."""
-        shape = self._world.shape
-        return [f"{OUT}/out-0.txt" if shape.each else f"{OUT}/out.txt"]
+        return [f"{self.folders[0]}/{'out-0' if self._world.shape.each else 'out'}.txt"]
+
+    @property
+    def folders(self) -> list[str]:
+        """Where outputs are: that of the coordinator's machine first."""
+        if self._world.shape.local:
+            return [f"/{machine}/out" for machine in self._world.machines]
+        return [f"/{SHARED}/out"]
+
+    def _outputs(self) -> list[str]:
+        """The files that show something."""
+        return [
+            f"{folder}/{name}"
+            for folder in self.folders
+            for name in sorted(self._world.files.listdir(folder))
+            if not name.startswith(".")
+        ]
 
     # Looking
 
@@ -96,14 +110,16 @@ class Oracle:
 
     def manifests(self) -> dict[int, Manifest]:
         """Those that processes see, by number."""
+        names = filter(_MANIFEST.fullmatch, self._world.files.listdir(FOLDER))
+        return {_number(n): self._manifest(self._world.read(f"{FOLDER}/{n}")) for n in names}
+
+    def _manifest(self, data: bytes) -> Manifest:
+        """What a manifest says."""
         from roo.checkpoint.manifest import from_json
 
-        found = {}
-        for name in self._world.files.listdir(FOLDER):
-            path = f"{FOLDER}/{name}"
-            if _MANIFEST.fullmatch(path):
-                found[_number(path)] = from_json(Path(path), self._world.read(path).decode())
-        return found
+        if data not in self._read:
+            self._read[data] = from_json(Path("manifest"), data.decode())
+        return self._read[data]
 
     def _new_manifest(self, path: str) -> None:
         number, data = _number(path), self._world.read(path)
@@ -173,6 +189,8 @@ class Oracle:
             if noted is None:
                 continue
             path = noted["path"]
+            if self._world.shape.local:
+                path = f"/{noted['machine']}{path}"
             data = self._content(path, noted["inode"])
             size = noted["size_bytes"]
             if len(data) < size:
@@ -188,11 +206,12 @@ class Oracle:
         except FileNotFoundError:
             data = b""
         if self._world.shape.committed:
-            prefix = f".{path.rsplit('/', 1)[1]}.pending-{inode}-"
-            names = [n for n in self._world.files.listdir(OUT) if n.startswith(prefix)]
+            folder, name = path.rsplit("/", 1)
+            prefix = f".{name}.pending-{inode}-"
+            names = [n for n in self._world.files.listdir(folder) if n.startswith(prefix)]
             for name in sorted(names, key=lambda n: int(n.rsplit("-", 1)[1])):
                 start = int(name.rsplit("-", 1)[1])
-                part = self._world.read(f"{OUT}/{name}")
+                part = self._world.read(f"{folder}/{name}")
                 if start <= len(data):
                     data = data[:start] + part + data[start + len(part) :]
         return data
@@ -205,33 +224,41 @@ class Oracle:
     def _written(self, process: Process, descriptor: int) -> None:
         """Nothing comes from an older attempt once a newer one has the file."""
         inode = self._world.files.inode_of(descriptor)
-        seen = self._world.files.folder(OUT).seen
-        names = [name for name, there in seen.items() if there is inode]
-        if not names:
+        path = self._path_of(inode)
+        if path is None:
             return
-        run, attempt = process.run, int(process.name.rsplit(".", 1)[1])
-        newest = self._writers.get(inode.number, (0, 0))
-        if (run, attempt) < newest:
-            raise Wrong(f"{process.name} writes to {names[0]}, which attempt {newest} has by now")
-        self._writers[inode.number] = (run, attempt)
-        if self._world.shape.committed and not names[0].startswith("."):
-            self._shows_what_is_kept(names[0])
+        if _MANIFEST.fullmatch(path):
+            raise Wrong(f"{process.name} writes to {path}")
+        if not path.startswith(FOLDER):
+            attempt = process.run, int(process.name.rsplit(".", 1)[1])
+            newest = self._writers.get(inode.number, (0, 0))
+            if attempt < newest:
+                raise Wrong(f"{process.name} writes to {path}, which attempt {newest} has by now")
+            self._writers[inode.number] = attempt
+            if self._world.shape.committed and "/." not in path:
+                self._shows_what_is_kept(path)
 
-    def _shows_what_is_kept(self, name: str) -> None:
+    def _path_of(self, inode: Inode) -> str | None:
+        """The name of an output or of something in the checkpoint folder."""
+        for folder in (FOLDER, *self.folders):
+            for name, there in self._world.files.folder(folder).seen.items():
+                if there is inode:
+                    return f"{folder}/{name}"
+        return None
+
+    def _shows_what_is_kept(self, path: str) -> None:
         """A committed file has no more than the newest durable checkpoint."""
-        from roo.checkpoint.manifest import from_json
-
         folder = self._world.files.folder(FOLDER)
-        kept = 0
+        kept, name = 0, path.rsplit("/", 1)[1]
         writer = "single" if name == "out.txt" else name[4:-4]
         for entry, inode in folder.durable.items():
             if _MANIFEST.fullmatch(entry) and isinstance(inode, File):
-                manifest = from_json(Path(entry), bytes(inode.seen).decode())
+                manifest = self._manifest(bytes(inode.seen))
                 noted = manifest.sinks.get("out", {}).get(writer)
                 kept = max(kept, noted["size_bytes"] if noted else 0)
-        size = len(self._world.read(f"{OUT}/{name}"))
+        size = len(self._world.read(path))
         if size > kept:
-            raise Wrong(f"{name} shows {size} bytes, and the newest checkpoint has {kept}")
+            raise Wrong(f"{path} shows {size} bytes, and the newest checkpoint has {kept}")
 
     # Ends
 
@@ -272,38 +299,40 @@ class Oracle:
 
     def is_all_there(self) -> bool:
         """Whether as much has come out as there is."""
-        written = sum(
-            self._world.read(f"{OUT}/{name}").count(b"\n")
-            for name in self._world.files.listdir(OUT)
-            if not name.startswith(".")
-        )
+        written = sum(self._world.read(path).count(b"\n") for path in self._outputs())
         return written - self._world.shape.append >= len(self._world.input.all_rows())
 
     def judge(self) -> None:
         """All output is there, once, in order. Raises Wrong."""
         files = []
-        for name in sorted(self._world.files.listdir(OUT)):
-            data = self._world.read(f"{OUT}/{name}")
-            if name.startswith("."):
-                continue
+        for path in self._outputs():
+            data = self._world.read(path)
             if data and not data.endswith(b"\n"):
-                raise Wrong(f"{name} ends within a line: {data[-40:]!r}")
+                raise Wrong(f"{path} ends within a line: {data[-40:]!r}")
             rows = data.decode().splitlines()
-            if self._world.shape.append and f"{OUT}/{name}" in self.first_outputs():
+            if self._world.shape.append and path in self.first_outputs():
                 if rows[:1] != ["old content"]:
-                    raise Wrong(f"{name}: what was there before is gone")
+                    raise Wrong(f"{path}: what was there before is gone")
                 rows = rows[1:]
             files.append(rows)
-        judge_chains(files, self._world.input.all_rows(), two=self._world.shape.two)
+        lines = self._world.input.all_rows()
+        if self._world.shape.two:
+            judge_chains([[row.split(" | ")[0] for row in file] for file in files], None)
+            files = [[row.split(" | ")[1] for row in file] for file in files]
+        judge_chains(files, states_after(lines))
+        if (total := sum(map(len, files))) != len(lines):
+            raise Wrong(f"{total} lines came of {len(lines)}")
 
 
-def judge_chains(files: list[list[str]], lines: list[str], *, two: bool) -> None:
-    """Per key 1 to n once each, each ring follows from the one before. Raises Wrong."""
+def judge_chains(files: list[list[str]], due: dict[str, Chain] | None) -> None:
+    """Per key 1 to n once each, each ring follows from the one before. due: how it has to end,
+    where that does not depend on an order. Raises Wrong.
+    """
     rows: dict[str, dict[int, list[str]]] = {}
     for file in files:
         newest: dict[str, int] = {}
         for row in file:
-            key, n, *ring = row.split(" | ")[0].split(" ")
+            key, n, *ring = row.split(" ")
             if int(n) in rows.setdefault(key, {}):
                 raise Wrong(f"{key} came to {n} twice: {row}")
             if int(n) <= newest.get(key, 0):
@@ -318,14 +347,9 @@ def judge_chains(files: list[list[str]], lines: list[str], *, two: bool) -> None
             ring = [*ring[1:], mine[n][3]]
             if mine[n] != ring:
                 raise Wrong(f"{key} at {n} has {mine[n]}, and {ring} was due")
-    if not two:
-        made = {key: mine[len(mine)] for key, mine in rows.items()}
-        due = {key: state.last for key, state in states_after(lines).items()}
-        if made != due:
-            raise Wrong(f"the end: {_difference(made, due)}")
-    total = sum(map(len, rows.values()))
-    if total != len(lines):
-        raise Wrong(f"{total} lines came of {len(lines)}")
+    made = {key: Chain(len(mine), mine[len(mine)]) for key, mine in rows.items()}
+    if due is not None and made != due:
+        raise Wrong(f"the end: {_difference(made, due)}")
 
 
 def _rows(data: bytes) -> list[str]:

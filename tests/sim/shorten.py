@@ -11,7 +11,8 @@ from tests.sim.oracle import Wrong
 from tests.sim.world import Shape, World
 
 SIMPLER: tuple[dict[str, Any], ...] = (
-    {"two": False}, {"append": False}, {"committed": False}, {"each": False}, {"away": 0},
+    {"two": False}, {"append": False}, {"committed": False}, {"each": False}, {"local": False},
+    {"away": 0},
     {"source": "files"}, {"splits": 1}, {"keys": 1}, {"keys": 2}, {"workers": 1}, {"workers": 2},
     {"preempts": 0.0}, {"lag_ms": 0.1}, {"delay_ms": 0.1}, {"is_linux": True}, {"keep": 1},
 )  # fmt: skip

@@ -27,7 +27,8 @@ SHAPES = {
     "two states": replace(BASE, two=True, keep=1, events=(LEAVE,)),
 }
 
-OF_WRITES = ("refuse", "after", "kill before", "kill after", "pause before", "pause after")
+OF_WRITES = ("refuse", "after", "kill before", "kill after", "pause before", "pause after",
+             "power before", "power after")  # fmt: skip
 OF_OTHERS = ("refuse", "kill before")
 
 

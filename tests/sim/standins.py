@@ -125,6 +125,7 @@ class _Popen:
         self._process = Process(system.scheduler, name, parent.machine, env, parent)
         self._process.start(lambda: system.programs[module](arguments), main=True)
         self._process.at_end.append(self._wake)
+        self._parent = parent
         self._waits: list[Any] = []
         self.pid = id(self._process) % 30_000
 
@@ -140,11 +141,13 @@ class _Popen:
         return self._process.code
 
     def kill(self) -> None:
+        self._parent.enter()
         self._process.kill()
 
     def wait(self, timeout: float | None = None) -> int:
         scheduler = _here().scheduler
         end_s = inf if timeout is None else scheduler.now_s + timeout
+        self._parent.enter()
         while self._process.code is None:
             if scheduler.now_s >= end_s:
                 raise subprocess.TimeoutExpired("simulated", timeout or 0.0)

@@ -26,16 +26,16 @@ from tests.sim.input import Growing, Input, append
 from tests.sim.job import Pace
 from tests.sim.links import Network, Socket
 from tests.sim.oracle import Oracle, Wrong
-from tests.sim.processes import Process, Scheduler
+from tests.sim.processes import SIGKILL, Killed, Process, Scheduler
 from tests.sim.standins import System
 
 HOME = "home"
 """The machine of the coordinator. Others are called away-1 and so on."""
 
-STEPS_MAX = 400_000
+STEPS_MAX = 100_000
 RUNS_MAX = 40
 AGAIN_AFTER_S = 0.05
-GROWS_S, LOOK_S, FOLLOWED_WITHIN_S = 0.02, 0.1, 120.0
+GROWS_S, LOOK_S, FOLLOWED_WITHIN_S = 0.02, 0.1, 20.0
 REFUSALS = ("is on machine",)
 """Errors that end a run for good, and say what to do."""
 
@@ -46,7 +46,9 @@ CHECKPOINTS = f"{SHARED}/checkpoints"
 
 
 class Event(NamedTuple):
-    """Something happens to the cluster at a time. pick: to whom, from 0 to 1. ms: for how long."""
+    """Something happens to the cluster at a time. pick: to whom, from 0 to 1. ms: for how long (ten
+    times as long as a disk is full).
+    """
 
     at_ms: int
     kind: str
@@ -56,7 +58,8 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """What is run. each: every worker writes a file of its own. two: there is a second state.
+    """What is run. each: every worker writes a file of its own; local: on its own machine. two:
+    there is a second state.
 
     message_ms: how long a message takes. rate: of a thousand calls so many fail, and `most` in all.
     """
@@ -70,6 +73,7 @@ class Shape:
     each: bool = False
     committed: bool = False
     append: bool = False
+    local: bool = False
     two: bool = False
     every_ms: int = 30
     keep: int = 2
@@ -106,7 +110,7 @@ def shape_of(seed: int) -> Shape:
             dice.randint(10, span_ms),
             dice.choice(kinds),
             dice.random(),
-            int(10 ** dice.uniform(0, 2.7)),
+            int(10 ** dice.uniform(0, 3.7)),
         )
         for _ in range(dice.choice([1, 2, 3, 4, 8]))
     ]
@@ -115,7 +119,8 @@ def shape_of(seed: int) -> Shape:
     return Shape(
         seed, workers=workers, source=source,
         splits=splits, keys=dice.randint(1, 6), lines=lines, each=dice.random() < 0.4,
-        committed=dice.random() < 0.35, append=dice.random() < 0.3, two=dice.random() < 0.4,
+        committed=dice.random() < 0.35, append=dice.random() < 0.3, local=dice.random() < 0.2,
+        two=dice.random() < 0.4,
         every_ms=dice.choice([5, 10, 20, 50]), keep=dice.randint(1, 3), message_ms=message_ms,
         delay_ms=dice.choice([0.5, 2.0, 20.0]), lag_ms=dice.choice([0.5, 2.0, 20.0]),
         preempts=dice.choice([0.01, 0.05, 0.3]), is_linux=dice.random() < 0.7, away=away,
@@ -170,6 +175,7 @@ class World:
         self.machines = [HOME, *(f"away-{i + 1}" for i in range(shape.away))]
         self.oracle = Oracle(self)
         self.calls.seen = self.oracle.called
+        self.calls.lose_power = self._lose_power
         self.plan = plan_of(self.text())
         self.runs = 0
         self.run_process: Process | None = None
@@ -215,10 +221,10 @@ class World:
 
     def _lay_out(self) -> None:
         """What is there before anything runs."""
-        for folder in (CHECKPOINTS, f"{SHARED}/out", f"{SHARED}/in"):
-            self.files.makedirs(f"/{folder}")
+        for folder in (f"/{CHECKPOINTS}", f"/{SHARED}/in", *self.oracle.folders):
+            self.files.makedirs(folder)
         for machine in self.machines:
-            self.files.makedirs(f"/{machine}")
+            self.files.makedirs(f"/{machine}", exist_ok=True)
         for name, data in self.input.files().items():
             append(self.files, f"/{SHARED}/in/{name}", data)
         if self.shape.append:
@@ -319,7 +325,7 @@ class World:
         """Power off: all has to be there."""
         self.say("power off, for good")
         for process in self.scheduler.processes:
-            process.end(-9)
+            process.end(SIGKILL)
         self.files.lose_power(self.dice)
         if not self.is_refused:
             self.oracle.judge()
@@ -327,7 +333,7 @@ class World:
     def text(self) -> str:
         """The pipeline file."""
         shape = self.shape
-        out = f"{SHARED}/out/out-{{worker}}.txt" if shape.each else f"{SHARED}/out/out.txt"
+        out = f"{'' if shape.local else f'{SHARED}/'}out/out{'-{worker}' if shape.each else ''}.txt"
         step = "{name: chain%s, type: stateful, state: %s, call: '%s', partition: '%s'}"
         job = "tests.sim.job"
         return "\n".join(filter(None, [
@@ -391,12 +397,11 @@ class World:
                 self.ask({"command": "stop"})
             case "kill" if workers:
                 workers[int(event.pick * len(workers))].kill()
-            case "kill all" | "power":
+            case "kill all":
                 for process in list(self.scheduler.processes):
                     process.kill()
-                if event.kind == "power":
-                    self.files.lose_power(self.dice)
-                    self.oracle.power_failed()
+            case "power":
+                self._lose_power()
             case "kill run" if run is not None:
                 run.kill()
             case "pause" if workers:
@@ -423,6 +428,16 @@ class World:
             case "cut" | "cut both":
                 self._cut(event)
 
+    def _lose_power(self) -> None:
+        """Everywhere. Raises Killed in a thread of a process."""
+        running = self.scheduler.current
+        for process in list(self.scheduler.processes):
+            process.end(SIGKILL)
+        self.files.lose_power(self.dice)
+        self.oracle.power_failed()
+        if running is not None:
+            raise Killed
+
     def _pause(self, processes: list[Process], ms: int) -> None:
         for process in processes:
             process.stop()
@@ -431,7 +446,7 @@ class World:
     def _make_full(self, event: Event) -> None:
         where = self.calls.full if event.pick < 0.7 else self.calls.read_only
         where.update(self.machines)
-        self.scheduler.at(self.scheduler.now_s + event.ms / 1000, where.clear)
+        self.scheduler.at(self.scheduler.now_s + event.ms / 10_000, where.clear)
 
     def _cut(self, event: Event) -> None:
         machine = self.machines[1 + int(event.pick * self.shape.away)]

@@ -7,7 +7,8 @@ file that is made first: whoever takes the victim's place does not die again).
 
 ROO_FAULTS makes calls of `roo.disk` go wrong, as a JSON list: `call` (one of `disk.CALLS`), `part`
 (of the path), `host`, `nth` and `count` (at which times), `how` ("refuse", "after": it works and
-says that it has not, or "slow"), `errno`, and `slow_s`. Each process counts for itself.
+says that it has not, or "slow"), `errno`, and `slow_s`. Each process counts for itself. `flag`: a
+file that is made when it strikes; no process is struck once it is there.
 """
 
 from __future__ import annotations
@@ -135,10 +136,15 @@ class Fault:
         setattr(disk, name, faulty)
 
     def _strikes(self) -> bool:
+        flag = self._facts.get("flag")
+        if flag and Path(flag).exists():
+            return False
         if self._left > 1:
             self._left -= 1
             return False
         self._count -= 1
+        if flag and self._count >= 0:
+            os.close(os.open(flag, os.O_CREAT | os.O_WRONLY))
         return self._count >= 0
 
 
