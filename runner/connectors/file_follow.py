@@ -60,9 +60,11 @@ class FollowReader(FileReader):
                 return None
             self._go_on_with(file, 0, None)
         assert self._file is not None
-        if self._idle and (difference := self._trail.known().difference(self._file)):
-            return self._was_cut(difference)
         data = self._file.read(self.batch_bytes)
+        # Looked at after the read: what was cut before it may have grown beyond this place again.
+        if (data or self._idle) and (difference := self._trail.known().difference(self._file)):
+            self._file.seek(self._fed)
+            return self._was_cut(difference)
         self._idle = not data
         if not data:
             return self._leave() if self._is_over() else None

@@ -58,6 +58,8 @@ class Change:
     """Joiners that are ready."""
     arrived: set[int] = field(default_factory=set)
     """Workers that have every state that comes to them."""
+    closing: set[int] = field(default_factory=set)
+    """Leavers that have not closed their sinks yet, since the checkpoint of the change is real."""
 
     @property
     def can_be_dropped(self) -> bool:
@@ -67,7 +69,8 @@ class Change:
     @property
     def is_done(self) -> bool:
         """Whether everything is where it belongs, and durable where anything is."""
-        return self.step is Step.MOVING and self.arrived == set(self.after.workers)
+        arrived = self.arrived == set(self.after.workers)
+        return self.step is Step.MOVING and arrived and not self.closing
 
 
 class Changes:

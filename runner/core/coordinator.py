@@ -327,6 +327,8 @@ class CoordinatorCore:
             return []
         self._made_progress()
         change.step = Step.MOVING
+        # What the checkpoint has of a leaver's output may still have to be published, by itself.
+        change.closing = set(change.leaves)
         return [Announce(event.barrier, kept=True), ShareSplits(change.after), *self._settle()]
 
     def _change_not_committed(self, event: CommitFailed) -> list[Effect]:
@@ -348,6 +350,15 @@ class CoordinatorCore:
             return []
         change.seen_ms = self._now_ms
         change.arrived.add(event.worker)
+        return self._settle()
+
+    def _leaver_settled(self, event: Settled) -> list[Effect]:
+        change = self.change
+        assert change is not None
+        if event.barrier != self._number or event.worker not in change.closing:
+            return []
+        change.seen_ms = self._now_ms
+        change.closing.remove(event.worker)
         return self._settle()
 
     def _settle(self) -> list[Effect]:
@@ -566,6 +577,7 @@ TRANSITIONS: dict[tuple[Phase, type], Transition] = {
     (_MOVING, CommitFailed): Transition(_C._change_not_committed, (_STARTING, _ENDED)),
     (_MOVING, MovedOn): Transition(_C._moved_on),
     (_MOVING, MovedIn): Transition(_C._moved_in, _NEXT),
+    (_MOVING, Settled): Transition(_C._leaver_settled, _NEXT),
     (_DRAINING, ChangeAsked): Transition(_C._refuse_ask),
     (_DRAINING, BarrierReported): Transition(_C._barrier_reported, (_SETTLING,)),
     (_DRAINING, Committed): Transition(_C._last_committed, (_SETTLING,)),

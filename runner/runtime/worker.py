@@ -136,7 +136,7 @@ class Worker:
         )
         self._positions: dict[int, Position] = {}
         self._turns = Turns()
-        self._is_last = False  # the barrier that was opened last: nothing is read after it
+        self._is_last = False  # the barrier that was opened last: nothing is written after it
         self._obey_at_s = 0.0
         self._waited_s = 0.0
         self._waits_since_s: float | None = None
@@ -296,7 +296,8 @@ class Worker:
 
     def _settle(self, message: control.Announce) -> None:
         """A checkpoint is real, or never will be. After the last one every sink is closed here, so
-        that the run is over only when what they hold is durable. Raises RunFailure.
+        that the run is over, or this worker has left, only when all that they hold is where it
+        belongs, and durable. Raises RunFailure.
         """
         if self.checkpoint is not None:
             self.checkpoint.settle(kept=message.kept)
@@ -308,6 +309,8 @@ class Worker:
 
     def _open_barrier(self, message: control.Barrier) -> None:
         self._is_last = message.last
+        if message.after is not None and self.worker not in message.after.workers:
+            self._is_last = True  # of this worker
         if self.checkpoint is not None:
             moves = message.after is not None
             self.checkpoint.begin(message.barrier, last=message.last, moves=moves)

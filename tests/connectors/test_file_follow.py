@@ -389,6 +389,27 @@ def test_copytruncate(tmp_path: Path, regrown: bool, while_reading: bool) -> Non
     first.reader.close()
 
 
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_file_is_cut_and_grows_while_its_reader_lags_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copied: bool
+) -> None:
+    """What stands in the same place of the new content is no rest of the old one."""
+    monkeypatch.setattr(FollowReader, "batch_bytes", 8)
+    path = tmp_path / "log"
+    path.write_text("".join(f"old {n:03}\n" for n in range(9)))
+    said: list[str] = []
+    reader = follow(path, log=said)
+    assert reader.read().messages == ["old 000"]
+    if copied:
+        shutil.copy(path, tmp_path / "log.1")
+    new = [f"new {n:03}" for n in range(20)]
+    path.write_text("".join(f"{line}\n" for line in new))
+    rest = [f"old {n:03}" for n in range(1, 9)] if copied else []
+    assert take(reader, len(rest) + len(new)) == rest + new
+    assert len(said) == (0 if copied else 1)
+    reader.close()
+
+
 @pytest.mark.parametrize("content", ["", "b\n", "the same as before, and more\nb\n"])
 def test_a_file_that_was_cut_without_a_copy_begins_anew_and_that_is_said(
     tmp_path: Path, content: str

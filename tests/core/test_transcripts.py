@@ -111,11 +111,20 @@ STORIES: dict[str, list[Event]] = {
     "join": [*CUT, MovedIn(0, 2), MovedOn(), MovedIn(2, 2), Committed(2), MovedIn(1, 2),
              SplitsEnded(0, 1), *(SplitsEnded(w, 2) for w in range(3))],
     "leave": [
-        *GOING, ChangeAsked(Asked(1, leaves=(0,))), *reported(1), Committed(1), MovedIn(1, 2),
+        *GOING, ChangeAsked(Asked(1, leaves=(0,))), *reported(1), Committed(1), *settled(1),
+        MovedIn(1, 2),
+    ],
+    "leaver_that_is_slow_to_close_its_sinks": [
+        *GOING, ChangeAsked(Asked(1, leaves=(0,))), *reported(1), MovedIn(1, 2), Committed(1),
+        Settled(1, 1), Tick(30_000), Settled(0, 0), Settled(0, 1),
+    ],
+    "leaver_dies_before_its_sinks_are_closed": [
+        *GOING, ChangeAsked(Asked(1, leaves=(1,))), *reported(1), MovedIn(0, 2), Committed(1),
+        LOST, WorkerReady(0),
     ],
     "swap_one_joins_as_one_leaves": [
         *GOING, ChangeAsked(Asked(1, joins=1, leaves=(0,))), WorkerReady(2), *reported(2),
-        MovedIn(2, 2), MovedIn(1, 2), Committed(2),
+        MovedIn(2, 2), MovedIn(1, 2), Committed(2), *settled(2),
     ],
     "join_during_a_checkpoint": [
         *BARRIER_1, ASKED, WorkerReady(2), *BARRIER_1[-1:], *reported(1), Committed(1),
@@ -148,7 +157,7 @@ STORIES: dict[str, list[Event]] = {
                                Tick(90_001)],
     "two_changes_queued": [
         *GOING, ASKED, ChangeAsked(Asked(2, to=1)), WorkerReady(2), *reported(2), Committed(2),
-        *HERE, *reported(3, 0, 1, 2), Committed(3), MovedIn(0, 3),
+        *HERE, *reported(3, 0, 1, 2), Committed(3), Settled(1, 3), Settled(2, 3), MovedIn(0, 3),
     ],
     "changes_that_are_refused": [
         *GOING, ChangeAsked(Asked(1, leaves=(7,))), ChangeAsked(Asked(2, leaves=(0, 1))),
