@@ -33,7 +33,8 @@ WRITING = {"write", "pwrite", "ftruncate", "copy_file_range", "replace", "link",
 RARER = 8
 
 KINDS = ("refuse", "after", "short", "slow", "kill before", "kill after", "pause before",
-         "pause after", "power before", "power after")  # fmt: skip
+         "pause after", "suspend before", "suspend after", "power before",
+         "power after")  # fmt: skip
 
 
 class Fault(NamedTuple):
@@ -73,6 +74,8 @@ class Faults:
         elif len(self.happened) < self.most and process.fate.random() * 1000 < rate:
             kind = process.fate.choice(self.kinds)
             ms = int(10 ** process.fate.uniform(0, 3.7))
+            if kind.startswith("suspend"):
+                ms = 1_000 + ms // 20
             fault = Fault(process.name, process.calls, kind, ms)
         else:
             fault = None
@@ -177,7 +180,9 @@ class Calls:
             case "power before":
                 self.lose_power()
             case "pause before":
-                self._pause(process, fault.ms)
+                self._pause(process, [process], fault.ms)
+            case "suspend before":
+                self._pause(process, self._on_its_machine(process), fault.ms)
             case "slow":
                 process.sleep(fault.ms / 1000)
             case "short" if name in ("write", "pwrite") and len(arguments[1]) > 1:
@@ -195,14 +200,20 @@ class Calls:
             case "power after":
                 self.lose_power()
             case "pause after":
-                self._pause(process, fault.ms)
+                self._pause(process, [process], fault.ms)
+            case "suspend after":
+                self._pause(process, self._on_its_machine(process), fault.ms)
         return made
 
-    def _pause(self, process: Process, ms: int) -> None:
-        """It is stopped, and goes on after a while."""
-        process.stop()
-        self._scheduler.at(self._scheduler.now_s + ms / 1000, process.go_on)
-        process.sleep(1e-6)
+    def _on_its_machine(self, process: Process) -> list[Process]:
+        return [p for p in self._scheduler.processes if p.machine == process.machine]
+
+    def _pause(self, running: Process, processes: list[Process], ms: int) -> None:
+        """They are stopped, and go on after a while; the one that runs with this very call."""
+        for process in processes:
+            process.stop()
+            self._scheduler.at(self._scheduler.now_s + ms / 1000, process.go_on)
+        running.sleep(1e-6)
 
 
 def _shown(arguments: tuple[Any, ...]) -> str:

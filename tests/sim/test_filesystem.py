@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,7 @@ class Caller:
             self.system.close(descriptor)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="others append and copy in other ways")
 @given(st.lists(CALLS, max_size=30))
 def test_it_does_what_a_real_one_does(calls: list[Any]) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as real:

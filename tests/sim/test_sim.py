@@ -46,12 +46,12 @@ def test_more_clusters(block: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
-def test_small_clusters_with_every_fault_at_every_call(name: str) -> None:
-    check("--small", name)
+def test_small_clusters_with_faults_at_every_call(name: str) -> None:
+    check("--small", name, "--every", "4")
 
 
 def test_small_clusters_with_some_faults() -> None:
-    check("--small", "single", "--every", "7")
+    check("--small", "single", "--every", "20")
 
 
 def test_one_is_replayed_in_words_and_the_same_way() -> None:

@@ -32,8 +32,10 @@ from tests.sim.standins import System
 HOME = "home"
 """The machine of the coordinator. Others are called away-1 and so on."""
 
+LATE_S = 0.1
 STEPS_MAX = 100_000
 RUNS_MAX = 40
+GIVEN_UP_MS = 1_000
 AGAIN_AFTER_S = 0.05
 GROWS_S, LOOK_S, FOLLOWED_WITHIN_S = 0.02, 0.1, 20.0
 REFUSALS = ("is on machine",)
@@ -322,7 +324,12 @@ class World:
         self.scheduler.at(self.scheduler.now_s + AGAIN_AFTER_S, again)
 
     def _end_all(self) -> None:
-        """Power off: all has to be there."""
+        """Whoever is stopped goes on, too late; then power off: all has to be there."""
+        for process in self.scheduler.processes:
+            process.go_on()
+        late_s = self.scheduler.now_s + LATE_S
+        while self.scheduler.now_s < late_s and self.scheduler.step():
+            self.oracle.raise_what_was_found()
         self.say("power off, for good")
         for process in self.scheduler.processes:
             process.end(SIGKILL)
@@ -421,7 +428,7 @@ class World:
                 machine = self.machines[1 + int(event.pick * self.shape.away)]
                 there = [p for p in self.scheduler.processes if p.machine == machine]
                 if event.kind == "pause machine":
-                    self._pause(there, event.ms)
+                    self._pause(there, GIVEN_UP_MS + event.ms // 20)
                 else:
                     for process in there:
                         process.kill()
