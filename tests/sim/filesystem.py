@@ -423,12 +423,14 @@ def _all(folder: Folder) -> Iterator[Inode]:
 
 
 def chosen(things: list[T], dice: Random) -> list[T]:
-    """None, the first ones, any, or all, in their order."""
-    match dice.randrange(4):
+    """None, the first ones, the last ones, any, or all, in their order."""
+    match dice.randrange(5):
         case 0:
             return []
         case 1:
             return things[: dice.randint(0, len(things))]
+        case 3:
+            return things[dice.randint(0, len(things)) :]
         case 2:
             return [thing for thing in things if dice.random() < 0.5]
         case _:

@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +101,7 @@ class Oracle:
             self._new_manifest(arguments[1])
         elif name == "unlink" and arguments[0].startswith(FOLDER):
             if _MANIFEST.fullmatch(arguments[0]):
-                self._manifests.pop(_number(arguments[0]), None)
+                self._is_not_taken_back(_number(arguments[0]))
             self._all_is_there()
         elif name in ("write", "pwrite") and "/" in process.name:
             self._written(process, arguments[0])
@@ -129,6 +129,17 @@ class Oracle:
         manifest = self.manifests()[number]
         self._is_whole(manifest)
         self._is_one_cut(manifest)
+
+    def _is_not_taken_back(self, number: int) -> None:
+        """What is removed is older than another one, or nothing can be done with it."""
+        data, newer = self._manifests.pop(number, None), max(self.manifests(), default=-1)
+        if data is None or newer > number:
+            return
+        manifest = self._manifest(data)
+        with suppress(Wrong):
+            self._is_whole(manifest)
+            if not manifest.finished:
+                self.found(f"checkpoint {number} is removed, and {newer} gone on from")
 
     def _all_is_there(self) -> None:
         """Nothing is removed that a manifest names."""
@@ -262,17 +273,26 @@ class Oracle:
 
     # Ends
 
-    def power_failed(self) -> None:
-        """What is there now counts."""
-        self._manifests = {
-            number: self._world.read(f"{FOLDER}/manifest-{number:08}.json")
-            for number in self.manifests()
-        }
+    def durable(self) -> set[int]:
+        """The checkpoints whose manifests a power failure can't take."""
+        names = self._world.files.folder(FOLDER).durable
+        return {_number(name) for name in names if _MANIFEST.fullmatch(name)}
+
+    def power_failed(self, durable: set[int]) -> None:
+        """What is there now counts. durable: the checkpoints that were; they need their files."""
+        with self._outside():
+            manifests = self.manifests()
+            self._manifests = {
+                number: self._world.read(f"{FOLDER}/manifest-{number:08}.json")
+                for number in manifests
+            }
+            for number in durable & set(manifests):
+                self._is_whole(manifests[number])
 
     @property
     def has_begun(self) -> bool:
         """Whether it is durable where reading began."""
-        return any(map(_MANIFEST.fullmatch, self._world.files.folder(FOLDER).durable))
+        return bool(self.durable())
 
     def has_finished(self) -> bool:
         """Whether the next run would start anew, as this one has read everything."""

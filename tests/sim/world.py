@@ -440,8 +440,9 @@ class World:
         running = self.scheduler.current
         for process in list(self.scheduler.processes):
             process.end(SIGKILL)
+        durable = self.oracle.durable()
         self.files.lose_power(self.dice)
-        self.oracle.power_failed()
+        self.oracle.power_failed(durable)
         if running is not None:
             raise Killed
 
