@@ -63,7 +63,7 @@ def open_folder(plan: Plan, splits: Mapping[int, tuple[str, Split]], *, fresh: b
         what = f"can't tidy {folder.path}: {os.strerror(error.errno or 0)}"
         hint = "see its owner and mode, or set `checkpoint.dir` to a folder that can be written"
         raise ConnectorError(what, hint, environment=True) from error
-    return Begun(folder, manifest, splits_of(manifest, splits), found.newest, all_ended, said)
+    return Begun(folder, manifest, splits_of(manifest, plan, splits), found.newest, all_ended, said)
 
 
 def _pruned(folder: Folder, keep: int) -> list[str]:

@@ -210,7 +210,8 @@ def with_ends(
     written_at: str,
 ) -> Manifest | None:
     """The same checkpoint as a manifest of its own that knows where new splits and new outputs
-    begin as well. None: it knows all of them already.
+    begin as well, and that whoever opened one has not left: it may have the number of one that had,
+    in a run before. None: it knows all of that already.
     """
     known = before.sinks
     new = {
@@ -222,10 +223,13 @@ def with_ends(
         stood.get((split.source, split.name), split)
         for split in _positions(pipeline, _stands(opened))
     )
-    if not any(new.values()) and splits == before.splits:
+    left = tuple(sorted(set(before.left).difference(opened)))
+    if not any(new.values()) and splits == before.splits and left == before.left:
         return None
     sinks = {s: {**known.get(s, {}), **new.get(s, {})} for s in [*known, *new]}
-    return replace(before, checkpoint=number, splits=splits, sinks=sinks, written_at=written_at)
+    return replace(
+        before, checkpoint=number, splits=splits, sinks=sinks, left=left, written_at=written_at
+    )
 
 
 def next_manifest(

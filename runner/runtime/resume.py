@@ -56,21 +56,38 @@ def of_same_outputs(manifest: Manifest, plan: Plan) -> Manifest:
 
 
 def splits_of(
-    manifest: Manifest, fresh: Mapping[int, tuple[str, Split]]
+    manifest: Manifest, plan: Plan, fresh: Mapping[int, tuple[str, Split]]
 ) -> dict[int, tuple[str, Split]]:
     """The splits of a resumed run: those of the checkpoint, then what has come since."""
     if manifest.is_at_start:
         return dict(fresh)
     known = {(s.source, s.name) for s in manifest.splits}
     cut = {s.source for s in manifest.splits if "start" in s.options}
+    rotated = _rotated_since(manifest, plan, fresh)
     splits = [(s.source, Split(s.name, s.options, s.size_bytes)) for s in manifest.splits]
     # A file that was cut into ranges keeps its cuts: its new ones would overlap them.
     splits += [
         (source, split)
         for source, split in fresh.values()
-        if (source, split.name) not in known and source not in cut
+        if (source, split.name) not in known | rotated and source not in cut
     ]
     return dict(enumerate(splits))
+
+
+def _rotated_since(
+    manifest: Manifest, plan: Plan, fresh: Mapping[int, tuple[str, Split]]
+) -> set[tuple[str, str]]:
+    """Files that are the rest of one that was followed, which may have no successor yet."""
+    found = set()
+    for source in plan.spec.sources:
+        if source.type == "file" and source.options.get("follow"):
+            from roo.connectors.file_rotation import without_rotated
+
+            now = {split.name for name, split in fresh.values() if name == source.name}
+            there = now.union(s.name for s in manifest.splits if s.source == source.name)
+            first = set(map(str, without_rotated(sorted(map(Path, there)))))
+            found |= {(source.name, name) for name in now - first}
+    return found
 
 
 def stands_of(manifest: Manifest, splits: Mapping[int, tuple[str, Split]]) -> dict[int, Position]:

@@ -155,6 +155,20 @@ def test_outputs_that_a_checkpoint_does_not_know_are_a_manifest_of_their_own() -
     assert (more.chains, more.splits) == (one.chains, one.splits)
 
 
+def test_a_worker_with_the_number_of_one_that_had_left_has_not_left() -> None:
+    """What it writes before its first checkpoint has to be taken back when it is killed."""
+    parts = {worker: part(worker, 1) for worker in (0, 1)}
+    left = next_manifest(
+        PIPELINE, first(), parts, PLACE, Placement.fresh(1, ["single"], [0, 1]), NOW
+    )
+    assert left.left == (1,)
+    again = with_ends(PIPELINE, left, 2, opened(0, 1), NOW)
+    assert again is not None
+    assert again.left == ()
+    assert (again.chains, again.splits, again.sinks) == (left.chains, left.splits, left.sinks)
+    assert with_ends(PIPELINE, left, 2, opened(0), NOW) is None
+
+
 def test_where_splits_begin_is_known_before_the_first_message() -> None:
     assert [split.memory for split in first().splits] == ["file 0", "file 1"]
     assert first().is_at_start

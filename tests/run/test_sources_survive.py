@@ -155,6 +155,27 @@ def test_a_followed_file_is_rotated_while_the_run_is_stopped(tmp_path: Path) -> 
     assert "--fresh" in said
 
 
+def test_a_file_of_a_followed_folder_is_rotated_and_has_no_successor_yet(tmp_path: Path) -> None:
+    """What it is called now is no file of its own: it would be read a second time."""
+    run = Run(tmp_path, "path: logs, follow: true, rotate_wait: 50ms")
+    log = tmp_path / "logs" / "a.log"
+    log.parent.mkdir()
+    log.write_text(run.rows(1000))
+    (tmp_path / "go").touch()
+    run.start()
+    run.has(1000)
+    run.stop()
+    with log.open("a") as file:
+        file.write(run.rows(100))
+    log.rename(log.with_name("a.log.1"))
+    run.start()
+    run.has(run.given)
+    log.write_text(run.rows(100))
+    run.has(run.given)
+    run.stop()
+    run.check()
+
+
 @pytest.mark.parametrize("source", ["path: in", "path: in/0.csv"])
 def test_rows_keep_the_names_of_the_header_after_a_kill(tmp_path: Path, source: str) -> None:
     run = Run(tmp_path, f"{source}, codec: csv")
