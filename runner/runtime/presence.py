@@ -6,6 +6,7 @@ kernel lets go of it, after the last write. So who gets the file alone knows tha
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -47,4 +48,5 @@ def all_workers_ended(folder: Path) -> bool:
                     return False
             time.sleep(LOOK_EVERY_S)
     finally:
-        disk.close(descriptor)
+        with contextlib.suppress(OSError):  # nothing was written
+            disk.close(descriptor)

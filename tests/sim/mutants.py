@@ -163,7 +163,7 @@ MUTANTS = (
            "            if False:\n                self._write(manifest)"),
     Mutant("a split given away begins anew", "runtime/coordinator.py",
            "positions = {split: self._positions[split] for split in sorted(new)}",
-           "positions = {split: Position() for split in sorted(new)}"),
+           "positions = {s: self._positions[s]._replace(offset=None) for s in new}"),
     Mutant("a worker outlives its coordinator", "runtime/watchdog.py",
            "            if poller.poll(REPORT_EVERY_MS):\n                os._exit(1)",
            "            if poller.poll(REPORT_EVERY_MS):\n                return"),
