@@ -252,7 +252,7 @@ class Folder:
         """Forget every checkpoint. Raises OSError, Unreadable.
 
         The newest manifest goes last of them: if this is cut short, a run that has finished still
-        has. Files go when no manifest is left; whoever is killed before the last one has gone leaves
+        has. Files go when no manifest is left; whoever is killed before the last one is gone leaves
         a mark, so that the next run goes on with it.
         """
         with contextlib.suppress(OSError):  # on a full disk this is what makes room
