@@ -30,6 +30,7 @@ SHAPES = {
     "away": AWAY,
     "away each": replace(AWAY, each=True),
     "away committed": replace(AWAY, each=True, committed=True),
+    "keys at rest": replace(BASE, keys=10, lines=50, every_ms=3, keep=1, delay_ms=0.2, events=()),
     "two states": replace(BASE, two=True, keep=1, events=(LEAVE,)),
 }
 

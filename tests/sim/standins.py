@@ -48,6 +48,11 @@ TINY = {
     "GROUP_KEYS_MAX": 2,
     "BLOCK_BYTES": 64,
     "CHAIN_FILES_MAX": 4,
+    "ALL_FROM": 0.9,
+    "SMALL_BYTES": 0,
+    "AHEAD_KEYS": 4,
+    "TIDY_BATCHES": 4,
+    "TIDY_KEYS": 4,
     "WINDOW_MESSAGES": 10,
     "WINDOW_BATCHES": 6,
     "WINDOW_MESSAGES_FIRST": 4,
@@ -306,7 +311,7 @@ def install() -> None:
         for name, value in list(vars(module).items()):
             if id(value) in replaced and not name.startswith("__"):
                 setattr(module, name, replaced[id(value)])
-            elif name in TINY and isinstance(value, int):
+            elif name in TINY and isinstance(value, int | float):
                 setattr(module, name, TINY[name])
     WorkerCore.__init__.__kwdefaults__.update(
         window_messages=TINY["WINDOW_MESSAGES"], window_batches=TINY["WINDOW_BATCHES"]
