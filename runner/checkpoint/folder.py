@@ -23,6 +23,9 @@ _MANIFEST = re.compile(r"manifest-(\d{8})\.json")
 _SNAPSHOT = re.compile(r"c(\d{8})-.*\.snap")
 MODE = 0o666
 
+CLEARING = "clearing"
+"""A file that is there while everything is forgotten: else states without a manifest are a loss."""
+
 
 class NotCommitted(Exception):
     """A manifest could not be written, and is not there: why."""
@@ -165,6 +168,11 @@ class Folder:
             return bool(numbers) and self.read(numbers[0]).finished
         return False
 
+    @property
+    def is_half_cleared(self) -> bool:
+        """Whether somebody was killed who forgot every checkpoint."""
+        return CLEARING in self._names()
+
     # Going on
 
     def find(self) -> Found:
@@ -244,14 +252,20 @@ class Folder:
         """Forget every checkpoint. Raises OSError, Unreadable.
 
         The newest manifest goes last of them: if this is cut short, a run that has finished still
-        has. Files go when no manifest is left.
+        has. Files go when no manifest is left; whoever is killed before the last one is gone leaves
+        a mark, so that the next run goes on with it.
         """
+        with contextlib.suppress(OSError):  # on a full disk this is what makes room
+            disk.write_file(self.path / CLEARING, b"")
+            self.sync()
         for number in reversed(self.numbers()):
             self._remove([number])
         self.sync()
         for name in self._names():
             if name.endswith((".snap", ".tmp")):
                 disk.unlink(self.path / name)
+        with contextlib.suppress(FileNotFoundError):
+            disk.unlink(self.path / CLEARING)
 
     def _remove(self, numbers: list[int]) -> list[str]:
         """Manifests, oldest first."""

@@ -44,7 +44,7 @@ def open_folder(plan: Plan, splits: Mapping[int, tuple[str, Split]], *, fresh: b
     folder.lock()
     all_ended = all_workers_ended(folder.path)
     try:
-        if fresh or folder.is_finished:
+        if fresh or folder.is_finished or folder.is_half_cleared:
             folder.clear()
         found = folder.find()
         manifest = _checked(folder, found)
