@@ -11,7 +11,7 @@ import pytest
 from roo import disk
 from roo.api import Split
 from roo.checkpoint.folder import CommitUnknown, Folder, NotCommitted
-from roo.core.checkpoints import FileInfo, Opened, Part, StatePart
+from roo.core.checkpoints import FileInfo, NotWhole, Opened, Part, StatePart
 from roo.core.placement import Placement
 from roo.core.position import Position
 from roo.runtime.commits import Commits, WriterFailed
@@ -72,9 +72,9 @@ def test_parts_of_another_barrier_or_attempt_count_for_nothing(
     commits.drop()  # a worker has died
     commits.open(2, 2, PLACE, PLACE)
     commits.take(1, 1, part(tmp_path, 1, 1))
-    commits.take(1, 0, part(tmp_path, 2, 0, sinks={"out": 99}))
     commits.take(2, 0, part(tmp_path, 2, 0))
     commits.take(2, 1, part(tmp_path, 2, 1))
+    commits.take(1, 0, part(tmp_path, 2, 0, sinks={"out": 99}))
     manifest = commits.commit()
     assert manifest.sinks == {"out": {"single": 20}}
     assert {file.name[:9] for file in manifest.files} == {"c00000002"}
@@ -92,6 +92,18 @@ def test_parts_are_gone_with_their_barrier_whatever_became_of_it(
     assert commits.latest is not None
     assert commits.latest.sinks == {"out": {"single": 20}}
     assert {file.name[:9] for file in commits.latest.files} == {"c00000002"}
+
+
+def test_a_part_of_the_barrier_before_stands_in_for_nobody(
+    commits: Commits, tmp_path: Path
+) -> None:
+    commits.open(1, 1, PLACE, PLACE)
+    commits.take(1, 1, part(tmp_path, 1, 1))
+    commits.drop()
+    commits.open(1, 2, PLACE, PLACE)
+    commits.take(1, 0, part(tmp_path, 2, 0))
+    with pytest.raises(NotWhole, match=r"parts of \[0\]"):
+        commits.commit()
 
 
 def test_a_manifest_of_its_own_says_nothing_of_the_open_barrier(
