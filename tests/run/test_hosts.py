@@ -162,7 +162,7 @@ def test_a_machine_falls_silent_while_its_worker_lives(tmp_path: Path) -> None:
         live.until_going()
         assert live.pid_of(2) in children(live.process.pid)
         process.send_signal(signal.SIGCONT)
-        assert "has given no sign" in end(process, 3)
+        assert "given no sign" in end(process, 3)
         live.stop()
     check_detector(tmp_path / "out.txt")
 

@@ -1,7 +1,8 @@
-"""`python -m tests.sim.mutants [NAME ...]`: does the simulation see faults that are put into Roo?
+"""`python -m tests.sim.mutants [NAME ...]`: do the tests see faults that are put into Roo?
 
-A mutant is one change of a line or two. Roo is copied, changed, and simulated until something is
-found wrong, or there are no more seeds.
+A mutant is one change of a line or two. Roo is copied and changed; then the fast tests of that file
+run, and if they see nothing it is simulated until something is found wrong, or there are no more
+seeds. `--simulate` leaves the fast tests out.
 """
 
 from __future__ import annotations
@@ -39,6 +40,52 @@ SMALL = (
 )
 """What is tried after the seeds."""
 
+TESTS = {
+    "core/checkpoints.py": ("tests/core/test_checkpoints.py", "tests/runtime/test_commits.py"),
+    "core/coordinator.py": ("tests/core/test_transcripts.py", "tests/core/test_coordinator.py"),
+    "core/fencing.py": ("tests/core/test_fencing.py",),
+    "core/worker.py": ("tests/core/test_worker.py",),
+    "checkpoint/blocks.py": ("tests/checkpoint/test_folder.py", "tests/runtime/test_snapshots.py"),
+    "checkpoint/folder.py": ("tests/checkpoint/test_folder.py", "tests/runtime/test_commits.py"),
+    "checkpoint/restore.py": (
+        "tests/checkpoint/test_hostile.py",
+        "tests/runtime/test_snapshots_world.py",
+    ),
+    "connectors/file_committed.py": (
+        "tests/connectors/test_file_committed.py",
+        "tests/connectors/test_file_writer.py",
+    ),
+    "connectors/file_known.py": (
+        "tests/connectors/test_file_source.py",
+        "tests/connectors/test_file_follow.py",
+    ),
+    "connectors/file_reading.py": (
+        "tests/connectors/test_file_source.py",
+        "tests/connectors/test_file_follow.py",
+    ),
+    "connectors/file_source.py": ("tests/connectors/test_file_source.py",),
+    "connectors/file_writer.py": (
+        "tests/connectors/test_file_writer.py",
+        "tests/connectors/test_outputs.py",
+    ),
+    "runtime/commits.py": ("tests/runtime/test_commits.py",),
+    "runtime/coordinator.py": ("tests/runtime/test_who_is_heard.py",),
+    "runtime/coordinator_main.py": ("tests/runtime/test_who_is_heard.py",),
+    "runtime/cut.py": ("tests/runtime/test_who_is_heard.py",),
+    "runtime/hosts.py": ("tests/runtime/test_hosts_told.py",),
+    "runtime/keyed_states.py": ("tests/runtime/test_snapshots.py", "tests/runtime/test_moving.py"),
+    "runtime/outlets.py": ("tests/runtime/test_outlets.py",),
+    "runtime/presence.py": ("tests/runtime/test_who_is_heard.py",),
+    "runtime/readers.py": ("tests/runtime/test_readers.py",),
+    "runtime/snapshots.py": (
+        "tests/runtime/test_snapshots.py",
+        "tests/runtime/test_snapshots_world.py",
+    ),
+    "runtime/watchdog.py": ("tests/runtime/test_who_is_heard.py",),
+    "runtime/worker.py": ("tests/runtime/test_who_is_heard.py",),
+}
+"""The fast tests of a file: what is tried first."""
+
 FSYNC_OF_FOLDER = (
     "checkpoint/folder.py",
     "            raise CommitUnknown(say(error)) from error",
@@ -51,8 +98,42 @@ FROM_MEMORY = (
 )
 
 MUTANTS = (
-    Mutant("a manifest is written again", "core/checkpoints.py",
-           "    return replace(before, checkpoint=number, splits", "    return replace(before, splits"),
+    Mutant("parts go into an older manifest", "core/checkpoints.py",
+           "if by not in known.get(sink, {})}", "if True}"),
+    Mutant("parts are kept after a failure", "runtime/commits.py",
+           "        self.parts: dict[int, Part] = {}\n",
+           "        self.parts = _Gathering.__dict__.get('kept') or {}\n"
+           "        _Gathering.kept = self.parts\n"),
+    Mutant("parts of an older attempt count", "runtime/commits.py",
+           "(attempt, part.barrier) == (", "(gathering.attempt, part.barrier) == ("),
+    Mutant("files of an open barrier are pruned", "core/checkpoints.py",
+           "if name not in named and (open_barrier is None or barrier < open_barrier)",
+           "if name not in named"),
+    Mutant("an error of the folder's sync fails the commit", *FSYNC_OF_FOLDER),
+    Mutant("a restart goes on from memory", *FROM_MEMORY),
+    Mutant("new keys are not in the book", "runtime/snapshots.py",
+           "        self.keys.add(keys)\n", "        pass\n"),
+    Mutant("of a key that is there twice the last counts", "checkpoint/restore.py",
+           "        if replaces:\n", "        if True:\n"),
+    Mutant("counts are not compared", "checkpoint/restore.py",
+           '    """Raises Damaged unless these are the keys of a chain."""',
+           '    """Nothing is compared."""\n    return'),
+    Mutant("what a decoder has learnt is not kept", "connectors/file_reading.py",
+           '"decoder": self._decoder.memory()', '"decoder": None'),
+    Mutant("a source's identity is not compared", "connectors/file_known.py",
+           "        if difference := self.difference(file):", "        if difference := '':"),
+    Mutant("an output's identity is not compared", "connectors/file_writer.py",
+           "        if not same(there, mine):", "        if False:"),
+    Mutant("the machine is not compared", "connectors/file_writer.py",
+           '        if noted["machine"] != self._context.machine and', "        if False and"),
+    Mutant("an outlet syncs again", "runtime/outlets.py",
+           "            self._lost = error\n", "            self.sink.sync()\n"),
+    Mutant("a machine that was given up is not told", "runtime/hosts.py",
+           "            case HostPing() if host is None:", "            case HostPing() if False:"),
+    Mutant("a lease never ends", "core/fencing.py",
+           "return now_ms - self._heard_ms > self._half_ms", "return False"),
+    Mutant("a manifest is written again", "checkpoint/folder.py",
+           "            if manifest.checkpoint in self.numbers():\n", "            if False:\n"),
     Mutant("prune before the commit", "runtime/commits.py",
            "        self.folder.commit(manifest)\n",
            "        self.folder.prune(1)\n        self.folder.commit(manifest)\n"),
@@ -179,13 +260,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim.mutants")
     parser.add_argument("names", nargs="*", help="a part of the name of each that is wanted")
     parser.add_argument("--seeds", type=int, default=150)
+    parser.add_argument("--simulate", action="store_true", help="leave the fast tests out")
     arguments = parser.parse_args()
     alive = []
     for mutant in MUTANTS:
         if arguments.names and not any(name in mutant.name for name in arguments.names):
             continue
         begun_s = time.monotonic()
-        verdict = judge(mutant, arguments.seeds)
+        verdict = judge(mutant, arguments.seeds, simulate_only=arguments.simulate)
         print(f"{time.monotonic() - begun_s:6.1f} s  {mutant.name}: {verdict}", flush=True)
         if not verdict.startswith("dead"):
             alive.append(mutant.name)
@@ -193,7 +275,7 @@ def main() -> int:
     return bool(alive)
 
 
-def judge(mutant: Mutant, seeds: int) -> str:
+def judge(mutant: Mutant, seeds: int, *, simulate_only: bool) -> str:
     """What became of it."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "roo"
@@ -205,6 +287,11 @@ def judge(mutant: Mutant, seeds: int) -> str:
                 return f"NOT THERE: {old!r}"
             (copy / file).write_text(text.replace(old, new))
         environ = {**os.environ, "PYTHONPATH": folder, "PYTHONHASHSEED": "0"}
+        if not simulate_only and (tests := TESTS.get(mutant.file)):
+            command = [sys.executable, "-m", "pytest", "-xq", "-m", "not slow", *tests]
+            done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+            if done.returncode == 1:  # 2 and more: pytest itself did not get on
+                return f"dead, {done.stdout.strip().splitlines()[-3][:120]}"
         for clusters in (("--seeds", "0", str(seeds)), *SMALL):
             command = [sys.executable, "-m", "tests.sim", "--first", *clusters]
             done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
