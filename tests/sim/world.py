@@ -259,6 +259,7 @@ class World:
         process = Process(self.scheduler, f"run{self.runs}", HOME, self._environ(), None)
         self.run_process = process
         self.troubles = len(self.calls.full | self.calls.read_only)
+        self.newest_as_it_began = self._newest()
         process.at_end.append(partial(self._run_ended, process))
         process.start(partial(self._coordinate, workers), main=True)
 
@@ -299,6 +300,13 @@ class World:
         self.say(f"outcome: {summary.outcome} {summary.error or ''}")
         return {"finished": 0, "stopped": STOPPED}.get(summary.outcome, 1)
 
+    def _newest(self) -> int:
+        """The number of the newest checkpoint there is; -1: there is none."""
+        try:
+            return max(self.oracle.manifests(), default=-1)
+        except OSError:  # there is no folder yet
+            return -1
+
     def _run_ended(self, process: Process) -> None:
         self.say(f"{process.name} has ended with {process.code}")
         if process is not self.run_process:
@@ -306,7 +314,10 @@ class World:
         if process.code in (0, STOPPED):
             self.oracle.ended_well()
         whole = self.input.follows and all(file.is_whole for file in self.growing)
-        stopped = process.code == STOPPED and whole and self.oracle.is_all_there()
+        # Who is stopped as it starts keeps nothing: what an earlier run has written may be there,
+        # but is not of a checkpoint. The next run writes it anew.
+        kept = self._newest() != self.newest_as_it_began
+        stopped = process.code == STOPPED and whole and kept and self.oracle.is_all_there()
         if process.code == 0 or stopped or self.oracle.has_finished():
             self.is_over = True
             return
