@@ -60,7 +60,11 @@ class FileSource(Source):
                 Split(str(path), {"path": str(path)}, None if self._follow else _size(path))
                 for path in paths
             ]
-        path, size = str(paths[0]), _size(paths[0])
+        path = str(paths[0])
+        try:
+            size = disk.stat(paths[0]).st_size
+        except OSError as error:  # cuts of a size that nobody knows would leave lines out
+            raise failed(paths[0], error) from error
         cuts = [size * i // self._count for i in range(self._count + 1)]
         return [
             Split(f"{path}[{start}:{end}]", {"path": path, "start": start, "end": end}, end - start)

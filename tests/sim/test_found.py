@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.sim.calls import Fault
 from tests.sim.test_sim import play
 from tests.sim.world import Event, Shape
 
@@ -14,6 +15,11 @@ FOUND = {
         lag_ms=20.0, is_linux=False, away=2, events=(
             Event(16, "join", 0.56), Event(31, "stop"), Event(57, "full", 0.29, 79),
         ),
+    ),
+    "a file whose size can not be had as it is cut into ranges": Shape(
+        7404090, workers=1, source="ranges", splits=3, keys=1, lines=2, every_ms=5, keep=1,
+        message_ms=0.3, delay_ms=0.1, lag_ms=0.1, preempts=0.0,
+        faults=(Fault(process="run1", call=2, kind="refuse", ms=1),),
     ),
 }  # fmt: skip
 
