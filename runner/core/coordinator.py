@@ -127,11 +127,6 @@ class CoordinatorCore:
         """What a change would come to, as things stand now. Raises Refused."""
         return self._changes.preview(asked, self.placement)[2]
 
-    @property
-    def change_workers(self) -> tuple[int, ...]:
-        """The workers that there will be after the change under way, or are."""
-        return self.change.after.workers if self.change is not None else self.placement.workers
-
     def is_joining(self, worker: int) -> bool:
         """Whether a worker is still to join: the run can do without it."""
         change = self.change
